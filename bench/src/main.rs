@@ -1,0 +1,2 @@
+//! The command `bpfkit`.
+fn main() {}
