@@ -1,1 +1,17 @@
-//! bpf-btf
+//! Types of BPF programs and of the kernel: BTF.
+#![forbid(unsafe_code)]
+
+mod raw;
+mod types;
+mod parse;
+mod btf;
+mod layout;
+
+pub use btf::Btf;
+pub use layout::POINTER_SIZE;
+pub use parse::ParseError;
+pub use raw::KindCode;
+pub use types::{
+    Array, Composite, Datasec, DeclTag, Enum, Enumerator, Float, Func, FuncLinkage, FuncProto, Fwd,
+    Int, Kind, Member, NameOff, Param, SectionVar, Type, TypeId, TypeTag, Var, VarLinkage,
+};
