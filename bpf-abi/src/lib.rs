@@ -1,1 +1,18 @@
-//! bpf-abi
+//! The words and contracts that the parts of a BPF system share.
+//!
+//! Data and descriptions; how anything works is elsewhere.
+
+mod numbered;
+pub mod errno;
+pub mod id;
+pub mod limits;
+pub mod prog;
+pub mod map;
+pub mod helper;
+pub mod kfunc;
+pub mod ctx;
+pub mod spec;
+pub mod image;
+pub mod exec;
+
+pub use errno::Errno;

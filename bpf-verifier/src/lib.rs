@@ -1,1 +1,3 @@
-//! bpf-verifier
+//! The Linux BPF verifier: its verdicts, its words, its counts.
+
+pub mod host;

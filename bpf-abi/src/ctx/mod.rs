@@ -1,0 +1,1 @@
+//! The grammar of a context table: which bytes a program may touch, and what they yield.

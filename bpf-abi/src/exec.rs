@@ -1,0 +1,119 @@
+//! How engines, helpers and tail calls meet.
+//!
+//! A run has one [`RunCx`]. Compiled and interpreted code passes its address to every helper
+//! it calls; the helper finds the world in it.
+
+use std::any::Any;
+use std::ffi::c_void;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::id::ProgId;
+use crate::image::Image;
+use crate::prog::{AttachType, ProgType};
+
+/// What a run knows besides its registers.
+///
+/// The layout is fixed, since compiled code reads `cpu` at its offset.
+#[derive(Debug)]
+#[repr(C)]
+pub struct RunCx {
+    /// The virtual CPU the run is on.
+    pub cpu: u32,
+    /// How many tail calls the run has taken. The interpreter counts here; compiled code
+    /// counts in a register and stores the count here when it leaves.
+    pub tail_calls: u32,
+    /// The runtime's own part. Helpers of a runtime know what it points to: `[run-env]`.
+    pub env: *mut c_void,
+    /// How a helper calls a function of the running program: set by the engine that runs it.
+    pub callback: Option<CallbackFn>,
+    /// The address of the running program's context: R1 at its beginning.
+    pub ctx: u64,
+}
+
+impl RunCx {
+    /// Where compiled code finds [`cpu`](Self::cpu), in bytes.
+    pub const CPU_OFFSET: usize = std::mem::offset_of!(Self, cpu);
+    /// Where compiled code stores [`tail_calls`](Self::tail_calls), in bytes.
+    pub const TAIL_CALLS_OFFSET: usize = std::mem::offset_of!(Self, tail_calls);
+
+    /// A run on this virtual CPU with nothing else in it.
+    pub const fn new(cpu: u32) -> Self {
+        Self { cpu, tail_calls: 0, env: std::ptr::null_mut(), callback: None, ctx: 0 }
+    }
+}
+
+/// A helper's code: the run, then R1 to R5; the result is R0.
+///
+/// Whoever calls one promises what the helper's contract asks of the arguments:
+/// `[helper-args]`.
+pub type HelperFn = unsafe extern "C" fn(*mut RunCx, u64, u64, u64, u64, u64) -> u64;
+
+/// How a helper calls a function of the running program: the run, the function as it stood in
+/// the helper's argument, then R1 to R5; the result is R0.
+pub type CallbackFn = unsafe extern "C" fn(*mut RunCx, u64, u64, u64, u64, u64, u64) -> u64;
+
+/// Which engine runs a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// The interpreter.
+    Interp,
+    /// Compiled code.
+    Jit,
+}
+
+/// What the slots of a program array hold of a program: see
+/// [`MapLayout::ProgArray`](crate::map::MapLayout::ProgArray).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgEntry {
+    /// Where compiled code jumps to; 0 if the program is interpreted.
+    pub native: u64,
+    /// What the interpreter made of the program; 0 if it is compiled. `[prog-entry]`
+    pub interp: u64,
+}
+
+/// What programs in one program array must have in common.
+///
+/// Linux: `struct bpf_map_owner`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgArrayOwner {
+    /// The program type; for an extension, its target's.
+    pub prog_type: ProgType,
+    /// The attach type expected at load.
+    pub expected_attach_type: Option<AttachType>,
+    /// The engine.
+    pub engine: Engine,
+    /// Whether the program copes with XDP fragments.
+    pub xdp_has_frags: bool,
+    /// Whether the program may sleep.
+    pub sleepable: bool,
+    /// Which function a tracing program is for; 0 for others.
+    pub attach_func: u64,
+}
+
+/// A loaded program, as maps hold it.
+pub trait Runnable: Any + Debug + Send + Sync {
+    /// Its number.
+    fn id(&self) -> ProgId;
+
+    /// What goes into the slots of a program array.
+    ///
+    /// Invariant: it stays valid, and the same, as long as the program lives.
+    fn entry(&self) -> ProgEntry;
+
+    /// What program arrays compare.
+    fn owner(&self) -> ProgArrayOwner;
+
+    /// The verified program.
+    fn image(&self) -> &Arc<Image>;
+
+    /// Called when it is put into a slot of a program array, once a slot.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the program may not be in a program array now.
+    fn enter_prog_array(&self) -> Result<(), crate::errno::Errno>;
+
+    /// Called when a slot lets go of it.
+    fn leave_prog_array(&self);
+}

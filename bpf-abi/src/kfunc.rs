@@ -1,0 +1,1 @@
+//! Kernel functions: flags and what they promise.

@@ -1,0 +1,90 @@
+//! All that the verifier may ask of the world.
+//!
+//! A host answers from what it has loaded; the verifier keeps nothing between two programs and
+//! changes nothing. Answers must not change while a program is verified.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use bpf_abi::errno::Errno;
+use bpf_abi::exec::HelperFn;
+use bpf_abi::helper::HelperProto;
+use bpf_abi::image::BoundMap;
+use bpf_abi::map::{MapFlags, MapType};
+use bpf_abi::spec::ProgramSpec;
+use bpf_btf::{Btf, TypeId};
+
+/// The world, as a program about to be loaded finds it.
+pub trait Host: Debug {
+    /// The map that a program's file descriptor (an index, in a description) stands for.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no such map, or the number is no map's.
+    fn map(&self, fd: i32) -> Result<Arc<MapFacts>, Errno>;
+
+    /// Up to eight bytes of the only value of a map that no one can change any more, as a
+    /// little-endian number; `None` if they may change.
+    fn constant(&self, map: &MapFacts, off: u32, size: u32) -> Option<u64>;
+
+    /// What an accepted program's reference to this map becomes.
+    fn bind_map(&self, map: &MapFacts) -> BoundMap;
+
+    /// The contract of a helper beyond those that Linux defines, for program types of an
+    /// embedder; `None` if there is none.
+    fn extra_helper(&self, program: &ProgramSpec, id: u32) -> Option<&'static HelperProto> {
+        let _ = (program, id);
+        None
+    }
+
+    /// The code of a helper; `None` if this host has none.
+    fn helper_code(&self, proto: &'static HelperProto) -> Option<HelperFn>;
+
+    /// The types of the kernel, where they are known.
+    fn kernel_btf(&self) -> Option<&Arc<Btf>>;
+
+    /// Whether a map may be used by this program besides what the map's type says: the owner
+    /// of a program array.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the map belongs to programs of another kind.
+    fn check_map_owner(&self, map: &MapFacts, program: &ProgramSpec) -> Result<(), Errno>;
+}
+
+/// A map, as the verifier sees it.
+#[derive(Clone, Debug)]
+pub struct MapFacts {
+    /// Which map it is: equal numbers are the same map.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub map_type: MapType,
+    /// The size of a key, in bytes.
+    pub key_size: u32,
+    /// The size of a value, in bytes.
+    pub value_size: u32,
+    /// How many entries it holds at most.
+    pub max_entries: u32,
+    /// Its flags.
+    pub flags: MapFlags,
+    /// A further number whose meaning the type knows.
+    pub map_extra: u64,
+    /// Whether the host has given up changing it.
+    pub frozen: bool,
+    /// The types of its keys and values, if they are known.
+    pub btf: Option<Arc<Btf>>,
+    /// The type of a key; 0 if it is not known.
+    pub btf_key_type_id: TypeId,
+    /// The type of a value; 0 if it is not known.
+    pub btf_value_type_id: TypeId,
+    /// What the maps inside look like, for maps of maps.
+    pub inner: Option<Arc<Self>>,
+    /// The host's own part.
+    pub host: Option<Arc<dyn HostPart>>,
+}
+
+/// What a host keeps with its [`MapFacts`] for itself.
+pub trait HostPart: Any + Debug + Send + Sync {}
