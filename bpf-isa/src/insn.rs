@@ -20,7 +20,11 @@ impl Pc {
         if to < 0 || to > u32::MAX as i64 {
             return None;
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked above"
+        )]
         Some(Self(to as u32))
     }
 }

@@ -1,17 +1,24 @@
-//! BPF instructions as data.
-//!
-//! An instruction has three forms: eight bytes ([`Slot`]), a meaning ([`Insn`]) and text.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod slot;
-mod opcode;
+pub mod opcode;
 mod insn;
+mod error;
+mod decode;
+mod encode;
+mod program;
+mod effects;
+mod disasm;
 
+pub use decode::{decode, decode_slots};
+pub use disasm::{Numbers, Symbols, Text};
+pub use effects::RegSet;
+pub use encode::Encoded;
+pub use error::{DecodeError, DecodeErrorKind, Family, Noticed};
 pub use insn::{
-    AtomicOp, ByteOrder, Call, Endian, Imm64, Insn, Extension, Operand, Pc, Reg, Size, Width,
+    AtomicOp, ByteOrder, Call, Endian, Extension, Imm64, Insn, Operand, Pc, Reg, Size, Width,
 };
 pub use opcode::{AluOp, Class, JumpOp};
+pub use program::{Program, slots};
 pub use slot::Slot;
-
-mod program;
-pub use program::Program;

@@ -110,3 +110,105 @@ opcode_field! {
         0xd0 Sle "s<=" "`dst <= src`, signed."
     }
 }
+
+opcode_field! {
+    /// How a load or store finds its memory.
+    pub enum Mode in 0xe0 {
+        0x00 Imm    "imm"    "No memory: the immediate itself, 64 bits wide."
+        0x20 Abs    "abs"    "The packet, at an immediate offset."
+        0x40 Ind    "ind"    "The packet, at a register's offset."
+        0x60 Mem    "mem"    "A register plus an offset."
+        0x80 MemSx  "memsx"  "The same, loading with the sign."
+        0xc0 Atomic "atomic" "The same, atomically."
+    }
+}
+
+opcode_field! {
+    /// The size field of loads and stores.
+    pub enum SizeField in 0x18 {
+        0x00 W  "u32" "Four bytes."
+        0x08 H  "u16" "Two bytes."
+        0x10 B  "u8"  "One byte."
+        0x18 DW "u64" "Eight bytes."
+    }
+}
+
+/// The bit of an arithmetic or jump opcode that says the right operand is a register.
+/// Linux: `BPF_X`.
+pub const SOURCE_IS_REGISTER: u8 = 0x08;
+
+/// The opcodes that are no row of a table above.
+pub mod whole {
+    /// `dst = imm ll`.
+    pub const LOAD_IMM64: u8 = 0x18;
+    /// `goto +off`, 16 bits.
+    pub const JUMP: u8 = 0x05;
+    /// `goto +imm`, 32 bits.
+    pub const JUMP_LONG: u8 = 0x06;
+    /// Calls.
+    pub const CALL: u8 = 0x85;
+    /// The end of a function.
+    pub const EXIT: u8 = 0x95;
+    /// `may_goto`. Linux: `BPF_JMP | BPF_JCOND`.
+    pub const MAY_GOTO: u8 = 0xe5;
+    /// `dst = -dst`, 32 bits.
+    pub const NEG32: u8 = 0x84;
+    /// `dst = -dst`.
+    pub const NEG64: u8 = 0x87;
+    /// To little-endian.
+    pub const TO_LE: u8 = 0xd4;
+    /// To big-endian.
+    pub const TO_BE: u8 = 0xdc;
+    /// Byte swap.
+    pub const BSWAP: u8 = 0xd7;
+}
+
+/// The immediates of atomic instructions.
+pub mod atomic {
+    /// Added to the operation's bits: the old value is wanted. Linux: `BPF_FETCH`.
+    pub const FETCH: i32 = 0x01;
+    /// Exchange.
+    pub const XCHG: i32 = 0xe1;
+    /// Compare and exchange.
+    pub const CMPXCHG: i32 = 0xf1;
+    /// A load with acquire ordering.
+    pub const LOAD_ACQUIRE: i32 = 0x100;
+    /// A store with release ordering.
+    pub const STORE_RELEASE: i32 = 0x110;
+}
+
+/// The source register of a wide immediate: what kind of thing it names.
+pub mod imm_source {
+    /// Nothing: the number itself.
+    pub const VALUE: u8 = 0;
+    /// Linux: `BPF_PSEUDO_MAP_FD`.
+    pub const MAP_FD: u8 = 1;
+    /// Linux: `BPF_PSEUDO_MAP_VALUE`.
+    pub const MAP_VALUE: u8 = 2;
+    /// Linux: `BPF_PSEUDO_BTF_ID`.
+    pub const BTF_ID: u8 = 3;
+    /// Linux: `BPF_PSEUDO_FUNC`.
+    pub const FUNC: u8 = 4;
+    /// Linux: `BPF_PSEUDO_MAP_IDX`.
+    pub const MAP_IDX: u8 = 5;
+    /// Linux: `BPF_PSEUDO_MAP_IDX_VALUE`.
+    pub const MAP_IDX_VALUE: u8 = 6;
+}
+
+/// The source register of a call: what kind of thing is called.
+pub mod callee {
+    /// A helper.
+    pub const HELPER: u8 = 0;
+    /// Linux: `BPF_PSEUDO_CALL`.
+    pub const LOCAL: u8 = 1;
+    /// Linux: `BPF_PSEUDO_KFUNC_CALL`.
+    pub const KFUNC: u8 = 2;
+}
+
+/// What the offset of a move with sign extension or of a signed division says.
+pub mod variant {
+    /// Signed division or remainder.
+    pub const SIGNED: i16 = 1;
+    /// A move between address spaces. Linux: `BPF_ADDR_SPACE_CAST`.
+    pub const ADDR_SPACE_CAST: i16 = 1;
+}
