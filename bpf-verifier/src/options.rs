@@ -1,0 +1,84 @@
+//! What the caller of the verifier chooses.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How to verify, and how much to say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What the log shall hold.
+    pub log: LogOptions,
+    /// Whether every access must be aligned, whatever the host can do.
+    ///
+    /// Linux: `BPF_F_STRICT_ALIGNMENT`.
+    pub strict_alignment: bool,
+    /// Which exact behaviours of the kernel are corrected where it is known to be wrong.
+    ///
+    /// On by default; off, its verdict is the kernel's in these cases too.
+    pub strict_holes: bool,
+    /// Rejects what relies on bugs that privileged loaders may use. Checkpoints are made at
+    /// every chance. Linux: `BPF_F_TEST_STATE_FREQ`.
+    pub test_state_freq: bool,
+    /// Whether to refuse programs that break the verifier's own invariants.
+    ///
+    /// Linux: `BPF_F_TEST_REG_INVARIANTS`.
+    pub test_reg_invariants: bool,
+    /// How many instructions may be walked. Linux: `BPF_COMPLEXITY_LIMIT_INSNS`.
+    pub max_insns: u32,
+    /// Gives up when somebody sets this.
+    pub cancel: Option<Cancel>,
+}
+
+/// What the log shall hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The kernel's bits: 1 the path walked last, 2 everything, 4 statistics, 8 a fixed log.
+    ///
+    /// Linux: `log_level`.
+    pub level: u32,
+    /// How many bytes it may have, the final zero included; `None` is no limit.
+    ///
+    /// Linux: `log_size`.
+    pub size: Option<usize>,
+}
+
+/// A flag that makes a verification give up.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A flag that is not set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets it: verifications that were given this flag give up soon.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { level: 1, size: None }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            log: LogOptions::default(),
+            strict_alignment: false,
+            strict_holes: true,
+            test_state_freq: false,
+            test_reg_invariants: false,
+            max_insns: 1_000_000,
+            cancel: None,
+        }
+    }
+}

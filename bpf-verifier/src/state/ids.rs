@@ -1,0 +1,144 @@
+//! Identities: numbers that tell one object from another, and how those of two states correspond.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use smallvec::SmallVec;
+
+/// An identity, given out once in a verification.
+///
+/// One counter serves everything that needs telling apart: pointers that become non-null
+/// together, scalars that move together, references, dynptrs, map lookups. The log shows the
+/// numbers, so the order in which they are given out is part of the behaviour.
+///
+/// Linux: `reg->id`, `ref_obj_id`, `dynptr_id`, `map_uid`; `env->id_gen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(NonZeroU32);
+
+impl Id {
+    /// The identity with this number; 0 is none.
+    pub const fn new(number: u32) -> Option<Self> {
+        match NonZeroU32::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Gives out identities, counting from 1.
+///
+/// Linux: `env->id_gen`.
+#[derive(Clone, Debug, Default)]
+pub struct IdSource {
+    last: u32,
+}
+
+impl IdSource {
+    /// An identity that nothing has had before.
+    pub fn fresh(&mut self) -> Id {
+        self.last = self.last.wrapping_add(1).max(1);
+        Id::new(self.last).expect("at least 1")
+    }
+
+    /// The number of the identity given out last; 0 if there was none.
+    pub const fn last(&self) -> u32 {
+        self.last
+    }
+}
+
+/// A one-to-one correspondence between the identities of an old state and of the current one,
+/// found while the two are compared.
+///
+/// Invariant: no identity stands twice on one side.
+///
+/// Linux: `struct bpf_idmap`.
+#[derive(Clone, Debug, Default)]
+pub struct IdMap {
+    pairs: SmallVec<[(u32, u32); 16]>,
+    scratch: u32,
+}
+
+impl IdMap {
+    /// Forgets the pairs; identities made up for lone scalars count on from `last`.
+    pub fn reset(&mut self, last: u32) {
+        self.pairs.clear();
+        self.scratch = last;
+    }
+
+    /// Whether `old` may correspond to `cur`, which it then does from now on.
+    ///
+    /// Linux: `check_ids`.
+    pub fn correspond(&mut self, old: Option<Id>, cur: Option<Id>) -> bool {
+        match (old, cur) {
+            (None, None) => true,
+            (Some(old), Some(cur)) => self.pair(old.number(), cur.number()),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    /// The same for scalars: one without an identity counts as having one of its own.
+    ///
+    /// Linux: `check_scalar_ids`.
+    pub fn scalars_correspond(&mut self, old: Option<Id>, cur: Option<Id>) -> bool {
+        let old = old.map_or_else(|| self.lone(), Id::number);
+        let cur = cur.map_or_else(|| self.lone(), Id::number);
+        self.pair(old, cur)
+    }
+
+    /// The number of an identity that nothing else has.
+    fn lone(&mut self) -> u32 {
+        self.scratch = self.scratch.wrapping_add(1);
+        self.scratch
+    }
+
+    fn pair(&mut self, old: u32, cur: u32) -> bool {
+        for &(o, c) in &self.pairs {
+            if o == old {
+                return c == cur;
+            }
+            if c == cur {
+                return false;
+            }
+        }
+        self.pairs.push((old, cur));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_correspondence_is_one_to_one() {
+        let [a, b] = [1, 2].map(|n| Id::new(n).unwrap());
+        let mut map = IdMap::default();
+        assert!(map.correspond(Some(a), Some(b)));
+        assert!(map.correspond(Some(a), Some(b)));
+        assert!(!map.correspond(Some(a), Some(a)));
+        assert!(!map.correspond(Some(b), Some(b)));
+        assert!(!map.correspond(None, Some(a)));
+        assert!(map.correspond(Some(b), Some(a)));
+    }
+
+    #[test]
+    fn scalars_without_identity_stand_for_themselves() {
+        let a = Id::new(1);
+        let mut map = IdMap::default();
+        map.reset(5);
+        assert!(map.scalars_correspond(None, a));
+        assert!(!map.scalars_correspond(None, a), "two free scalars are not one linked scalar");
+        assert!(map.scalars_correspond(None, None));
+    }
+}
