@@ -69,7 +69,7 @@ impl Scalar {
     }
 
     /// The number, if there is one only.
-    pub const fn as_constant(&self) -> Option<u64> {
+    pub const fn const_value(&self) -> Option<u64> {
         if self.bits.mask == 0 { Some(self.bits.value) } else { None }
     }
 }

@@ -16,12 +16,14 @@ mod object;
 mod stack;
 mod frame;
 mod refs;
+mod linked;
 
 use bpf_isa::{Pc, Reg};
 use smallvec::SmallVec;
 
 pub use frame::{Frame, FrameRole, ReturnRange};
 pub use ids::{Id, IdMap, IdSource};
+pub use linked::{LinkedPlace, LinkedRegs, RegOrSlot};
 pub use object::{DynptrPart, DynptrSlot, IrqClass, IrqSlot, IterSlot, IterState};
 pub use pointer::{
     BtfNo, BtfType, DynptrKind, FrameNo, MapNo, PacketRange, Pointer, PointerKind, PtrFlags,

@@ -298,27 +298,26 @@ impl Pointer {
 
     /// The frame whose stack it points into.
     pub const fn stack_frame(&self) -> Option<FrameNo> {
-        match self.kind {
-            PointerKind::Stack { frame } => Some(frame),
-            _ => None,
-        }
+        if let PointerKind::Stack { frame } = self.kind { Some(frame) } else { None }
     }
 
     /// The map that it is, or that it points into the value or key of.
     ///
     /// Linux: `reg->map_ptr`.
     pub const fn map(&self) -> Option<MapNo> {
-        match self.kind {
-            PointerKind::MapPtr { map, .. }
-            | PointerKind::MapValue { map, .. }
-            | PointerKind::MapKey { map, .. } => Some(map),
-            _ => None,
+        if let PointerKind::MapPtr { map, .. }
+        | PointerKind::MapValue { map, .. }
+        | PointerKind::MapKey { map, .. } = self.kind
+        {
+            Some(map)
+        } else {
+            None
         }
     }
 
     /// Its offset, if it is known to be one number: the fixed and the variable part together.
     pub const fn constant_off(&self) -> Option<i64> {
-        match self.delta.as_constant() {
+        match self.delta.const_value() {
             #[expect(clippy::cast_possible_wrap, reason = "a variable part is signed")]
             Some(delta) => Some((delta as i64).wrapping_add(self.off as i64)),
             None => None,

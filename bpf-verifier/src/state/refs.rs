@@ -129,10 +129,8 @@ impl Refs {
     ///
     /// Linux: `release_reference_nomark`.
     pub fn release(&mut self, id: Id) -> bool {
-        let place = self
-            .held
-            .iter()
-            .position(|held| held.kind == RefKind::Object && held.id == Some(id));
+        let place =
+            self.held.iter().position(|held| held.kind == RefKind::Object && held.id == Some(id));
         match place {
             Some(place) => {
                 self.held.swap_remove(place);

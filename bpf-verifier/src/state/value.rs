@@ -105,7 +105,7 @@ impl Value {
     /// Linux: `tnum_is_const(reg->var_off)` of a scalar.
     pub const fn as_constant(&self) -> Option<u64> {
         match self {
-            Self::Scalar(number) => number.set.as_constant(),
+            Self::Scalar(number) => number.set.const_value(),
             Self::Pointer(_) => None,
         }
     }

@@ -1,0 +1,122 @@
+//! Why a program is refused: one enum a room, gathered here.
+//!
+//! Each room has its own error type that implements [`Refusal`], and a row in the table below.
+//! The `Display` of an error is what the kernel's log says, without the last newline; it may be
+//! several lines, or nothing where the kernel says nothing.
+
+use std::fmt;
+
+use bpf_abi::errno::Errno;
+use bpf_isa::Pc;
+
+use crate::walk::WalkError;
+
+/// What every room's error type says of itself, besides its text.
+pub trait Refusal: fmt::Display + fmt::Debug {
+    /// The error number `BPF_PROG_LOAD` returns for it.
+    fn errno(&self) -> Errno;
+
+    /// Whether the log line ends with a newline. Some of the kernel's do not.
+    fn ends_line(&self) -> bool {
+        true
+    }
+}
+
+/// Defines [`Reason`] from the rooms' error types, which it boxes so that results stay small.
+macro_rules! rooms {
+    ($( $Room:ident($Error:ty) $doc:literal )+) => {
+        /// What a program did wrong.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Reason {
+            $( #[doc = $doc] $Room(Box<$Error>), )+
+        }
+
+        $(
+            impl From<$Error> for Reason {
+                fn from(error: $Error) -> Self {
+                    Self::$Room(Box::new(error))
+                }
+            }
+        )+
+
+        impl Reason {
+            /// The room's error.
+            pub fn refusal(&self) -> &dyn Refusal {
+                match self {
+                    $( Self::$Room(error) => error.as_ref(), )+
+                }
+            }
+        }
+    };
+}
+
+rooms! {
+    Walk(WalkError) "Found while going from path to path."
+}
+
+impl Reason {
+    /// The error number `BPF_PROG_LOAD` returns for it.
+    pub fn errno(&self) -> Errno {
+        self.refusal().errno()
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.refusal(), f)
+    }
+}
+
+impl std::error::Error for Reason {}
+
+/// A program, refused: `insn 3 (prog.c:17): R1 !read_ok`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The instruction it was refused at, if it was refused at one.
+    pub at: Option<Pc>,
+    /// The function that instruction is in; empty if unknown.
+    pub function: String,
+    /// The line that instruction was compiled from, if the program carries line info.
+    pub line: Option<Place>,
+    /// What it did wrong.
+    pub reason: Reason,
+}
+
+/// A place in the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as it was compiled.
+    pub file: String,
+    /// The line's number.
+    pub line: u32,
+    /// The line, without indentation.
+    pub text: String,
+}
+
+impl Rejection {
+    /// The error number `BPF_PROG_LOAD` returns for it.
+    pub fn errno(&self) -> Errno {
+        self.reason.errno()
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(at) = self.at {
+            write!(f, "insn {at}")?;
+            match &self.line {
+                Some(place) => write!(f, " ({}:{}): ", place.file, place.line)?,
+                None if self.function.is_empty() => f.write_str(": ")?,
+                None => write!(f, " ({}): ", self.function)?,
+            }
+        }
+        let text = self.reason.to_string();
+        match text.trim_end().lines().last() {
+            Some(last) => f.write_str(last),
+            None => write!(f, "refused with {}", self.errno()),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {}

@@ -1,0 +1,85 @@
+//! What can go wrong between instructions.
+
+use bpf_abi::errno::Errno;
+use bpf_isa::{Pc, Reg};
+use thiserror::Error;
+
+use crate::error::Refusal;
+
+/// Why a walk was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WalkError {
+    /// A register was read before anything was written to it.
+    #[error("{reg} !read_ok")]
+    Unreadable {
+        /// The register.
+        reg: Reg,
+    },
+
+    /// The frame pointer was written to.
+    #[error("frame pointer is read only")]
+    FramePointerWritten,
+
+    /// A path left the program.
+    #[error("invalid insn idx {pc} insn_cnt {len}")]
+    OutOfProgram {
+        /// Where it went.
+        pc: Pc,
+        /// How many slots the program has.
+        len: usize,
+    },
+
+    /// More instructions were walked than a program may have walked.
+    #[error("BPF program is too large. Processed {processed} insn")]
+    TooManyInsns {
+        /// How many.
+        processed: u32,
+    },
+
+    /// More branches are waiting than may wait.
+    #[error("The sequence of {limit} jumps is too complex.")]
+    TooManyBranches {
+        /// How many may wait.
+        limit: usize,
+    },
+
+    /// A loop came back to a state that it had been in.
+    #[error("infinite loop detected at insn {pc}")]
+    InfiniteLoop {
+        /// Where.
+        pc: Pc,
+    },
+
+    /// More functions called each other than may.
+    #[error("the call stack of {frames} frames is too deep")]
+    TooManyFrames {
+        /// How many.
+        frames: usize,
+    },
+
+    /// The verifier itself is wrong.
+    #[error("verifier bug: {what}")]
+    Bug {
+        /// About what.
+        what: &'static str,
+    },
+
+    /// The caller of the verifier set its flag.
+    #[error("verification was cancelled")]
+    Cancelled,
+}
+
+impl Refusal for WalkError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Unreadable { .. } | Self::FramePointerWritten => Errno::EACCES,
+            Self::OutOfProgram { .. } | Self::TooManyBranches { .. } | Self::Bug { .. } => {
+                Errno::EFAULT
+            }
+            Self::TooManyInsns { .. } | Self::TooManyFrames { .. } => Errno::E2BIG,
+            Self::InfiniteLoop { .. } => Errno::EINVAL,
+            Self::Cancelled => Errno::EAGAIN,
+        }
+    }
+}
