@@ -2,6 +2,16 @@
 
 use bitflags::bitflags;
 
+/// The number under which an [`Image`](crate::image::Image) binds the code of `LD_ABS` and `LD_IND`.
+///
+/// No program can call it. It is called with the context, the offset as a signed number and the
+/// size in bytes (1, 2 or 4), and gives the bytes as a number in host order, or
+/// [`LOAD_PACKET_FAILED`] if they are not in the packet: then the function returns 0.
+pub const LOAD_PACKET: u32 = 0x7fff_ff00;
+
+/// What [`LOAD_PACKET`] gives if the bytes are not in the packet.
+pub const LOAD_PACKET_FAILED: u64 = u64::MAX;
+
 /// What a helper demands of its arguments and promises of its result.
 ///
 /// Linux: `struct bpf_func_proto`.

@@ -94,7 +94,9 @@ pub struct ImageSubprog {
     pub start: Pc,
     /// The instruction after its last.
     pub end: Pc,
-    /// How many of R1 to R5 it reads before it writes them, counted to the last of them.
+    /// How many of R1 to R5 it reads before it writes them, counted to the last of them; for a
+    /// global function, how many arguments its prototype has, since its replacement may read
+    /// what it ignores.
     pub arity: u8,
     /// How much of the stack it uses, in bytes, a multiple of 8.
     pub stack_depth: u16,
