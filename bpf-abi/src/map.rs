@@ -139,7 +139,13 @@ pub struct MapSpec {
 
 impl MapSpec {
     /// A map of this type and these sizes; everything else empty.
-    pub fn new(name: &str, map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> Self {
+    pub fn new(
+        name: &str,
+        map_type: MapType,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             map_type,

@@ -1,5 +1,8 @@
 //! What a helper demands and gives: the contract, apart from the code.
 
+pub mod hooks;
+pub mod protos;
+
 use bitflags::bitflags;
 
 /// The number under which an [`Image`](crate::image::Image) binds the code of `LD_ABS` and `LD_IND`.
