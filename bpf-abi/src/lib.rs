@@ -1,6 +1,6 @@
 //! The words and contracts that the parts of a BPF system share.
-//!
-//! Data and descriptions; how anything works is elsewhere.
+#![doc = include_str!("../README.md")]
+
 
 mod numbered;
 pub mod errno;

@@ -42,7 +42,8 @@ impl Hook<'_> {
         let Some((first, others)) = rows[..count].split_first() else { return Lookup::Unknown };
         let Some(row) = self.row() else { return Lookup::NotHere(first.proto.name) };
         let name = first.proto.name;
-        if !(row.base && BASE.contains(&name)) && !row.extra.contains(&name) {
+        let here = row.extra.contains(&name) || (row.base && BASE.contains(&name));
+        if !here {
             return Lookup::NotHere(name);
         }
         let chosen = others.iter().find(|other| row.by.contains(&other.linux)).unwrap_or(first);
