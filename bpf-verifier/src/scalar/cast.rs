@@ -59,6 +59,7 @@ impl Scalar {
         match width {
             Width::W64 if size == Size::DW => self,
             Width::W64 => self.sign_extended_whole(size),
+            Width::W32 if size >= Size::W => self.truncated(),
             Width::W32 => {
                 self.sign_extend_low(size);
                 self.truncated()

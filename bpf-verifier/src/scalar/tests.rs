@@ -160,11 +160,11 @@ fn a_shift_by_the_width_or_by_an_unknown_amount_is_unknown() {
 
 #[test]
 fn a_contradiction_is_told_in_the_words_of_the_log() {
-    let (mut a, mut b) = (Scalar::constant(3), Scalar::constant(3));
-    Condition { op: JumpOp::Ne, width: Width::W64 }.refine(Branch::Taken, &mut a, &mut b);
+    let mut a = Scalar::constant(3);
+    a.whole.umin = 4;
     assert_eq!(
         a.violation().unwrap().to_string(),
-        "range bounds violation u64=[0x4, 0x2] s64=[0x4, 0x2] u32=[0x4, 0x2] s32=[0x4, 0x2] \
+        "range bounds violation u64=[0x4, 0x3] s64=[0x3, 0x3] u32=[0x3, 0x3] s32=[0x3, 0x3] \
          var_off=(0x3, 0x0)"
     );
     a.forget_ranges();
