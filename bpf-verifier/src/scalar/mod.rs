@@ -103,6 +103,26 @@ impl Scalar {
         self.whole.smax
     }
 
+    /// The least low half, unsigned.
+    pub const fn umin32(&self) -> u32 {
+        self.low.umin
+    }
+
+    /// The greatest low half, unsigned.
+    pub const fn umax32(&self) -> u32 {
+        self.low.umax
+    }
+
+    /// The least low half, signed.
+    pub const fn smin32(&self) -> i32 {
+        self.low.smin
+    }
+
+    /// The greatest low half, signed.
+    pub const fn smax32(&self) -> i32 {
+        self.low.smax
+    }
+
     /// Whether all bits are known.
     pub const fn is_const(&self) -> bool {
         self.bits.is_const()
