@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::decode::atomic_op;
-use crate::insn::{AtomicOp, Call, Imm64, Insn, Width};
+use crate::insn::{AtomicOp, Imm64, Insn, Width};
 use crate::opcode::{
     AluOp, Class, JumpOp, Mode, SOURCE_IS_REGISTER, SizeField, atomic, callee, imm_source, variant,
     whole,
@@ -265,7 +265,9 @@ impl Text<'_> {
             Some(Mode::Ind) => write!(f, "r0 = *({ty} *)skb[r{src} + {imm}]"),
             _ => {
                 write!(f, "r{dst} = ")?;
-                self.imm64(f)
+                self.imm64(f)?;
+                // The log shows a width by the opcode.
+                f.write_str(if f.alternate() { " ll" } else { "" })
             }
         }
     }
@@ -324,7 +326,9 @@ impl Text<'_> {
             callee::LOCAL => write!(f, "call pc{imm:+}"),
             callee::KFUNC => {
                 let name = self.symbols.kfunc(imm, off).unwrap_or_default();
-                write!(f, "call {name}#{imm}")
+                write!(f, "call {name}#{imm}")?;
+                // What stands there is the kernel's; the rest is for our own eyes.
+                if f.alternate() && off != 0 { write!(f, ":{off}") } else { Ok(()) }
             }
             callee::HELPER => {
                 let name = self.symbols.helper(imm).unwrap_or("unknown".into());

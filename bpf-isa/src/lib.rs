@@ -9,7 +9,10 @@ mod decode;
 mod encode;
 mod program;
 mod effects;
+mod version;
 mod disasm;
+#[cfg(feature = "asm")]
+pub mod asm;
 
 pub use decode::{decode, decode_slots};
 pub use disasm::{Numbers, Symbols, Text};
@@ -22,3 +25,4 @@ pub use insn::{
 pub use opcode::{AluOp, Class, JumpOp};
 pub use program::{Program, slots};
 pub use slot::Slot;
+pub use version::CpuVersion;

@@ -43,10 +43,12 @@ const IMMEDIATES: [i32; 32] = [
 
 /// The slots with what the kernel ignores set to zero, which is how they are encoded.
 fn canonical(insn: Insn, first: Slot, second: Slot) -> (Slot, Slot) {
-    match insn {
-        Insn::Exit => (Slot { off: 0, ..first }, second),
-        Insn::LoadImm64 { imm: Imm64::Func { .. }, .. } => (first, Slot { imm: 0, ..second }),
-        _ => (first, second),
+    if insn == Insn::Exit {
+        (Slot { off: 0, ..first }, second)
+    } else if matches!(insn, Insn::LoadImm64 { imm: Imm64::Func { .. }, .. }) {
+        (first, Slot { imm: 0, ..second })
+    } else {
+        (first, second)
     }
 }
 
