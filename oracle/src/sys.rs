@@ -1,0 +1,119 @@
+//! The system call `bpf(2)`.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
+
+use bpf_abi::errno::Errno;
+
+/// The commands used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i64)]
+pub(crate) enum Command {
+    /// Linux: `BPF_MAP_CREATE`.
+    MapCreate = 0,
+    /// Linux: `BPF_MAP_LOOKUP_ELEM`.
+    MapLookup = 1,
+    /// Linux: `BPF_MAP_UPDATE_ELEM`.
+    MapUpdate = 2,
+    /// Linux: `BPF_MAP_GET_NEXT_KEY`.
+    MapNextKey = 4,
+    /// Linux: `BPF_PROG_LOAD`.
+    ProgLoad = 5,
+    /// Linux: `BPF_PROG_TEST_RUN`.
+    TestRun = 10,
+    /// Linux: `BPF_OBJ_GET_INFO_BY_FD`.
+    Info = 15,
+    /// Linux: `BPF_BTF_LOAD`.
+    BtfLoad = 18,
+    /// Linux: `BPF_MAP_FREEZE`.
+    MapFreeze = 22,
+}
+
+/// The bytes of a `union bpf_attr`, written field by field at their offsets.
+///
+/// Invariant: buffers whose addresses are in it are kept by whoever fills it until the call
+/// has returned.
+#[derive(Clone, Debug)]
+pub(crate) struct Attr {
+    bytes: [u8; 256],
+    len: usize,
+}
+
+impl Attr {
+    /// All zero, `len` bytes long at least.
+    pub(crate) const fn new(len: usize) -> Self {
+        Self { bytes: [0; 256], len }
+    }
+
+    fn put(&mut self, off: usize, value: &[u8]) -> &mut Self {
+        self.bytes[off..off + value.len()].copy_from_slice(value);
+        self.len = self.len.max((off + value.len()).next_multiple_of(8));
+        self
+    }
+
+    /// Writes four bytes.
+    pub(crate) fn u32(&mut self, off: usize, value: u32) -> &mut Self {
+        self.put(off, &value.to_ne_bytes())
+    }
+
+    /// Writes eight bytes.
+    pub(crate) fn u64(&mut self, off: usize, value: u64) -> &mut Self {
+        self.put(off, &value.to_ne_bytes())
+    }
+
+    /// Writes a descriptor.
+    pub(crate) fn fd(&mut self, off: usize, file: &File) -> &mut Self {
+        self.u32(off, file.as_raw_fd().cast_unsigned())
+    }
+
+    /// Writes the address of bytes that the kernel reads.
+    pub(crate) fn input(&mut self, off: usize, bytes: &[u8]) -> &mut Self {
+        self.u64(off, bytes.as_ptr().expose_provenance() as u64)
+    }
+
+    /// Writes the address of bytes that the kernel writes.
+    pub(crate) fn output(&mut self, off: usize, bytes: &mut [u8]) -> &mut Self {
+        self.u64(off, bytes.as_mut_ptr().expose_provenance() as u64)
+    }
+
+    /// Writes a name: what Linux allows of it, cut to fifteen bytes.
+    pub(crate) fn name(&mut self, off: usize, name: &str) -> &mut Self {
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+        let mut field = [0; 16];
+        for (to, byte) in field.iter_mut().zip(name.bytes().filter(allowed).take(15)) {
+            *to = byte;
+        }
+        self.put(off, &field)
+    }
+
+    /// Four bytes, as the kernel left them.
+    pub(crate) fn get(&self, off: usize) -> u32 {
+        self.bytes
+            .get(off..off + 4)
+            .and_then(|four| four.try_into().ok())
+            .map_or(0, u32::from_ne_bytes)
+    }
+
+    /// Makes the call.
+    pub(crate) fn call(&mut self, command: Command) -> Result<i64, Errno> {
+        // SAFETY: [bpf-attr] the attribute is `len` bytes long, and the buffers it points to
+        // are borrowed by the callers of this crate until the call has returned.
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, command as i64, self.bytes.as_mut_ptr(), self.len)
+        };
+        if result < 0 {
+            let number = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            return Err(Errno(number));
+        }
+        Ok(result)
+    }
+
+    /// Makes a call that answers with a descriptor.
+    pub(crate) fn open(&mut self, command: Command) -> Result<File, Errno> {
+        let fd = self.call(command)?;
+        let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
+        // SAFETY: [bpf-attr] the kernel has just opened it for us, and no one else knows it.
+        Ok(unsafe { File::from_raw_fd(fd) })
+    }
+}
