@@ -1,2 +1,108 @@
-//! The command `bpfkit`.
-fn main() {}
+//! The chores of this workspace: `cargo xtask COMMAND`.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks")]
+
+mod layers;
+mod objects;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use xshell::{Shell, cmd};
+
+/// A chore: its name, what it takes, what it is for, and the function that does it.
+struct Command {
+    name: &'static str,
+    takes: &'static str,
+    what: &'static str,
+    run: fn(&Shell, &[String]) -> anyhow::Result<()>,
+}
+
+/// Every chore. This table is the dispatch and the help.
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "test",
+        takes: "[--nightly]",
+        what: "formatting, lints, layers, tidiness, all tests, docs; --nightly: more mutants",
+        run: test::run,
+    },
+    Command {
+        name: "bless",
+        takes: "",
+        what: "accept what the snapshot tests now print",
+        run: test::bless,
+    },
+    Command {
+        name: "layers",
+        takes: "",
+        what: "which crate may use which",
+        run: |sh, _| layers::run(sh),
+    },
+    Command {
+        name: "tidy",
+        takes: "",
+        what: "rules that clippy does not know",
+        run: |sh, _| tidy::run(sh),
+    },
+    Command {
+        name: "objects",
+        takes: "[NAME]",
+        what: "rebuild the committed objects with clang-22",
+        run: objects::run,
+    },
+    Command {
+        name: "bench",
+        takes: "[WHAT]",
+        what: "our engines, the kernel and the peers, side by side",
+        run: |sh, args| release(sh, "bpf-bench", args),
+    },
+    Command {
+        name: "oracle",
+        takes: "raw FILE.json|-",
+        what: "what the running kernel says of raw documents",
+        run: |sh, args| release(sh, "bpf-oracle", args),
+    },
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> anyhow::Result<()> {
+    let chosen = args.split_first().and_then(|(name, rest)| {
+        let command = COMMANDS.iter().find(|command| command.name == name)?;
+        Some((command, rest))
+    });
+    let Some((command, rest)) = chosen else {
+        println!("usage: cargo xtask COMMAND\n");
+        for Command { name, takes, what, .. } in COMMANDS {
+            println!("  {:<26} {what}", format!("{name} {takes}"));
+        }
+        anyhow::ensure!(args.is_empty(), "no such command: {}", args.join(" "));
+        return Ok(());
+    };
+    (command.run)(&in_the_root()?, rest)
+}
+
+/// A shell in the workspace's root.
+fn in_the_root() -> anyhow::Result<Shell> {
+    let sh = Shell::new()?;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    sh.change_dir(root.context("xtask lies in the workspace's root")?);
+    Ok(sh)
+}
+
+/// Builds a tool of this workspace for speed and runs it.
+fn release(sh: &Shell, package: &str, args: &[String]) -> anyhow::Result<()> {
+    cmd!(sh, "cargo run --quiet --release --package {package} -- {args...}").quiet().run()?;
+    Ok(())
+}
