@@ -6,8 +6,11 @@ mod types;
 mod parse;
 mod btf;
 mod layout;
+mod encode;
+pub mod ext;
 
 pub use btf::Btf;
+pub use encode::Builder;
 pub use layout::POINTER_SIZE;
 pub use parse::ParseError;
 pub use raw::KindCode;
