@@ -6,12 +6,14 @@ mod types;
 mod parse;
 mod btf;
 mod layout;
+pub mod record;
+pub mod func;
 mod encode;
 pub mod ext;
 
 pub use btf::Btf;
 pub use encode::Builder;
-pub use layout::POINTER_SIZE;
+pub use layout::{Found, POINTER_SIZE, Target, WalkError};
 pub use parse::ParseError;
 pub use raw::KindCode;
 pub use types::{
