@@ -8,6 +8,7 @@ mod btf;
 mod layout;
 pub mod record;
 pub mod func;
+pub mod check;
 mod encode;
 pub mod ext;
 

@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::Btf;
 use crate::btf::MAX_CHAIN;
 use crate::layout::POINTER_SIZE;
-use crate::types::{Fwd, Kind, NameOff, Type, TypeId};
+use crate::types::{Kind, NameOff, Type, TypeId};
 
 /// The most special fields a record may have. Linux: `BTF_FIELDS_MAX`.
 pub const MAX_FIELDS: usize = 11;
@@ -222,6 +222,15 @@ pub enum RecordError {
         offset: u32,
     },
 
+    /// A member begins within a byte: beside bit fields there are no special fields.
+    #[error("a member of {name} begins at bit {bit_offset}, within a byte")]
+    BitField {
+        /// The structure.
+        name: Box<str>,
+        /// Where the member begins, in bits.
+        bit_offset: u32,
+    },
+
     /// A field lies askew.
     #[error("{name} at offset {offset} is not aligned")]
     Misaligned {
@@ -279,7 +288,8 @@ impl RecordError {
             Self::TooMany | Self::Duplicate { .. } => 7,
             Self::Overlap { .. } => 17,
             Self::Outside { .. } => 14,
-            Self::Misaligned { .. }
+            Self::BitField { .. }
+            | Self::Misaligned { .. }
             | Self::Kptr { .. }
             | Self::Contains { .. }
             | Self::Unlocked
@@ -297,7 +307,36 @@ impl Btf {
     ///
     /// Linux: `btf_parse_fields`.
     pub fn record(&self, id: TypeId, value_size: u32) -> Result<Record, RecordError> {
-        let mut search = Search { btf: self, fields: Vec::new(), steps: 0 };
+        self.record_of(id, value_size, |_| true)
+    }
+
+    /// The special fields of an object that programs allocate: no timers, no work.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error where the kernel would refuse the type.
+    ///
+    /// Linux: `btf_parse_struct_metas`.
+    pub fn object_record(&self, id: TypeId, size: u32) -> Result<Record, RecordError> {
+        self.record_of(id, size, |named| match named {
+            NamedField::Timer | NamedField::Workqueue | NamedField::TaskWork => false,
+            NamedField::SpinLock
+            | NamedField::ResSpinLock
+            | NamedField::ListHead
+            | NamedField::ListNode
+            | NamedField::RbRoot
+            | NamedField::RbNode
+            | NamedField::Refcount => true,
+        })
+    }
+
+    fn record_of(
+        &self,
+        id: TypeId,
+        value_size: u32,
+        wanted: fn(NamedField) -> bool,
+    ) -> Result<Record, RecordError> {
+        let mut search = Search { btf: self, fields: Vec::new(), steps: 0, wanted };
         if let Some(ty) = self.get(id) {
             search.within(&ty, 0, MAX_CHAIN / 2)?;
         }
@@ -335,6 +374,7 @@ struct Search<'a> {
     btf: &'a Btf,
     fields: Vec<Field>,
     steps: u32,
+    wanted: fn(NamedField) -> bool,
 }
 
 /// One place to look at: a member or a variable.
@@ -347,29 +387,39 @@ struct Place {
 }
 
 impl Search<'_> {
+    /// Looks at the members of one structure. What may be there once may be there once in each.
     fn within(&mut self, ty: &Type<'_>, base: u32, depth: usize) -> Result<(), RecordError> {
+        let mut seen = Vec::new();
         if let Some(composite) = ty.composite() {
             for (index, member) in (0..).zip(composite.members()) {
-                let Some(at) = member.offset() else { continue };
+                let Some(at) = member.offset() else {
+                    let bit_offset = member.bit_offset;
+                    return Err(RecordError::BitField { name: ty.name().into(), bit_offset });
+                };
                 let place = Place {
                     ty: member.ty,
                     offset: base.saturating_add(at),
                     declared_by: (ty.id, Some(index)),
                 };
-                self.look_at(place, depth)?;
+                self.look_at(place, depth, &mut seen)?;
             }
         } else if let Some(section) = ty.datasec() {
             for entry in section.vars() {
                 let Some(var) = self.btf.get(entry.ty).and_then(|ty| ty.var()) else { continue };
                 let offset = base.saturating_add(entry.offset);
                 let declared_by = (entry.ty, None);
-                self.look_at(Place { ty: var.ty, offset, declared_by }, depth)?;
+                self.look_at(Place { ty: var.ty, offset, declared_by }, depth, &mut seen)?;
             }
         }
         Ok(())
     }
 
-    fn look_at(&mut self, place: Place, depth: usize) -> Result<(), RecordError> {
+    fn look_at(
+        &mut self,
+        place: Place,
+        depth: usize,
+        seen: &mut Vec<NamedField>,
+    ) -> Result<(), RecordError> {
         self.steps += 1;
         if self.steps > MAX_STEPS {
             return Err(RecordError::TooMany);
@@ -385,7 +435,7 @@ impl Search<'_> {
             return Ok(());
         }
         let before = self.fields.len();
-        let unique = self.one(place, depth)?;
+        let unique = self.one(place, depth, seen)?;
         let found = self.fields.len() - before;
         if found == 0 || count == 1 {
             return Ok(());
@@ -409,11 +459,21 @@ impl Search<'_> {
     }
 
     /// Notes what a single element holds; the name of a field that may be there only once, if that is what it is.
-    fn one(&mut self, place: Place, depth: usize) -> Result<Option<&'static str>, RecordError> {
+    fn one(
+        &mut self,
+        place: Place,
+        depth: usize,
+        seen: &mut Vec<NamedField>,
+    ) -> Result<Option<&'static str>, RecordError> {
         let Some(ty) = self.btf.get(place.ty) else { return Ok(None) };
-        if let Some(named) = named_field(&ty) {
+        if let Some(named) = named_field(&ty).filter(|named| (self.wanted)(*named)) {
+            let (name, offset) = (named.type_name(), place.offset);
+            if named.is_unique() && seen.contains(&named) {
+                return Err(RecordError::Duplicate { name, offset });
+            }
+            seen.push(named);
             self.named(named, place)?;
-            return Ok(named.is_unique().then_some(named.type_name()));
+            return Ok(named.is_unique().then_some(name));
         }
         if let Some((owner, to)) = self.tagged_pointer(&ty, place.offset)? {
             if !place.offset.is_multiple_of(POINTER_SIZE) {
@@ -430,10 +490,6 @@ impl Search<'_> {
         let (name, offset) = (named.type_name(), place.offset);
         if !offset.is_multiple_of(named.align()) {
             return Err(RecordError::Misaligned { name, offset });
-        }
-        let is_same = |field: &Field| field.kind == FieldKind::Named(named);
-        if named.is_unique() && self.fields.iter().any(is_same) {
-            return Err(RecordError::Duplicate { name, offset });
         }
         let node = match named {
             NamedField::ListHead => Some(NamedField::ListNode),
@@ -486,10 +542,7 @@ impl Search<'_> {
         ty: &Type<'_>,
         offset: u32,
     ) -> Result<Option<(PointerField, TypeId)>, RecordError> {
-        let ty = match ty.kind {
-            Kind::Volatile(to) => self.btf.get(to),
-            _ => Some(*ty),
-        };
+        let ty = if let Kind::Volatile(to) = ty.kind { self.btf.get(to) } else { Some(*ty) };
         let Some(behind) = ty.and_then(|ty| ty.pointee()).and_then(|to| self.btf.get(to)) else {
             return Ok(None);
         };
@@ -497,12 +550,7 @@ impl Search<'_> {
         let Some(owner) = PointerField::of(behind.name()) else { return Ok(None) };
         let refused = RecordError::Kptr { offset };
         let extra = self.btf.get(tag.ty).is_some_and(|ty| ty.type_tag().is_some());
-        let target = self.btf.resolve(tag.ty).filter(|ty| {
-            matches!(
-                ty.kind,
-                Kind::Struct(_) | Kind::Union(_) | Kind::Fwd(Fwd::Struct | Fwd::Union)
-            )
-        });
+        let target = self.btf.resolve(tag.ty).filter(|ty| matches!(ty.kind, Kind::Struct(_)));
         match target {
             Some(target) if !extra => Ok(Some((owner, target.id))),
             Some(_) | None => Err(refused),
