@@ -1,1 +1,37 @@
-//! bpf-jit
+#![doc = include_str!("../README.md")]
+
+mod error;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod jit;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod layout;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod origin;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod lower;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod abi;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod code;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod slot;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod listing;
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+mod absent;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use crate::{
+    jit::{Compiled, Jit, JitOptions, SlotMode},
+    slot::{EntrySlot, SlotState},
+};
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub use crate::absent::{Compiled, EntrySlot, Jit, JitOptions, SlotMode, SlotState};
+
+pub use crate::error::CompileError;
+
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod tests;

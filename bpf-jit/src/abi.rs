@@ -1,0 +1,160 @@
+//! How compiled code calls and is called.
+//!
+//! | what | convention | arguments |
+//! |---|---|---|
+//! | body of a function | `Tail` | as many of R1 to R5 as it takes, then the run if it wants it |
+//! | body of the main function | `Tail` | the context, the run |
+//! | helper, [`HelperFn`](bpf_abi::exec::HelperFn) | C | the run, R1 to R5 |
+//! | address of a function, as programs see it | C | the run, R1 to R5 |
+//!
+//! All programs share one prologue, [`enter`]: it saves what C wants saved and counts the tail
+//! calls from zero. A tail call leaves a body's frame and jumps to the next program's body, past
+//! the prologue. The count is in r15 and nowhere else, so calls between functions share it by
+//! themselves, and every body may assume that it alone changes it.
+
+#![expect(unsafe_code, reason = "the jumps into compiled code")]
+
+use bpf_abi::exec::RunCx;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{AbiParam, Signature, UserExternalName};
+use cranelift_codegen::isa::CallConv;
+
+use crate::layout::Function;
+
+/// What a name in generated code stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// A function of the program: its entry slot.
+    Function(u32),
+    /// The address of a function, as programs see it.
+    Callback(u32),
+    /// A helper, by its place among the image's helpers.
+    Helper(u32),
+}
+
+impl Name {
+    /// As Cranelift knows it.
+    pub(crate) const fn external(self) -> UserExternalName {
+        match self {
+            Self::Function(index) => UserExternalName { namespace: 0, index },
+            Self::Callback(index) => UserExternalName { namespace: 1, index },
+            Self::Helper(index) => UserExternalName { namespace: 2, index },
+        }
+    }
+
+    /// What Cranelift's name stands for.
+    pub(crate) const fn of(name: &UserExternalName) -> Self {
+        match name.namespace {
+            0 => Self::Function(name.index),
+            1 => Self::Callback(name.index),
+            _ => Self::Helper(name.index),
+        }
+    }
+}
+
+fn signature(convention: CallConv, params: usize) -> Signature {
+    let mut signature = Signature::new(convention);
+    signature.params.resize(params, AbiParam::new(I64));
+    signature.returns.push(AbiParam::new(I64));
+    signature
+}
+
+/// The signature of a function's body.
+pub(crate) fn body(function: &Function) -> Signature {
+    signature(CallConv::Tail, usize::from(function.arity) + usize::from(function.wants_cx))
+}
+
+/// The signature of every main function's body.
+pub(crate) fn main_body() -> Signature {
+    signature(CallConv::Tail, 2)
+}
+
+/// The signature of a helper that takes so many arguments.
+pub(crate) fn helper(args: u8) -> Signature {
+    signature(CallConv::SystemV, 1 + usize::from(args))
+}
+
+/// The signature of a function as helpers call it.
+pub(crate) fn callback() -> Signature {
+    signature(CallConv::SystemV, 6)
+}
+
+/// The prologue that all programs share: enters `body` with `ctx` and `cx`, and returns its R0.
+///
+/// ```text
+///   rdi ctx   rsi cx   rdx body        as C passes them and `Tail` wants them
+/// ```
+///
+/// The frame holds what C wants kept and the run, in which it leaves the count of tail calls.
+///
+/// # Safety
+///
+/// `body` is the body of a main function, and running it with `ctx` and `cx` is what its image's
+/// voucher had in mind: `[verified-memory]`, `[code-outlives-calls]`.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn enter(ctx: u64, cx: *mut RunCx, body: u64) -> u64 {
+    core::arch::naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "cmp rsp, [rsi + {stack_limit}]",
+        "jb 2f",
+        "push r15",
+        "push r14",
+        "push r13",
+        "push r12",
+        "push rbx",
+        "push rsi",
+        "xor r15d, r15d",
+        "call rdx",
+        "pop rsi",
+        "mov [rsi + {tail_calls}], r15d",
+        "pop rbx",
+        "pop r12",
+        "pop r13",
+        "pop r14",
+        "pop r15",
+        "pop rbp",
+        "ret",
+        "2:",
+        "mov dword ptr [rsi + {tail_calls}], {exhausted}",
+        "xor eax, eax",
+        "pop rbp",
+        "ret",
+        stack_limit = const RunCx::STACK_LIMIT_OFFSET,
+        tail_calls = const RunCx::TAIL_CALLS_OFFSET,
+        exhausted = const RunCx::STACK_EXHAUSTED,
+    )
+}
+
+/// How helpers call a function of the running program: see
+/// [`RunCx::callback`](bpf_abi::exec::RunCx::callback).
+///
+/// # Safety
+///
+/// `function` is what a program of this crate passed as the address of one of its functions, the
+/// program is running, and the arguments are what the helper's contract says.
+pub(crate) unsafe extern "C" fn call_back(
+    cx: *mut RunCx,
+    function: u64,
+    r1: u64,
+    r2: u64,
+    r3: u64,
+    r4: u64,
+    r5: u64,
+) -> u64 {
+    let function = std::ptr::with_exposed_provenance::<()>(address(function));
+    // SAFETY: [callback-address] the number is the address of a function of this very type.
+    let function = unsafe {
+        std::mem::transmute::<
+            *const (),
+            unsafe extern "C" fn(*mut RunCx, u64, u64, u64, u64, u64) -> u64,
+        >(function)
+    };
+    // SAFETY: [callback-address] the helper keeps its contract.
+    unsafe { function(cx, r1, r2, r3, r4, r5) }
+}
+
+/// A register's number as an address.
+fn address(number: u64) -> usize {
+    usize::try_from(number).expect("this target's addresses have 64 bits")
+}

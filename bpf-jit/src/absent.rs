@@ -1,0 +1,150 @@
+//! What stands in for the JIT where there is none: every attempt says so.
+
+use bpf_abi::exec::RunCx;
+use bpf_abi::image::Image;
+
+use crate::error::CompileError;
+
+/// How a JIT is set up.
+#[derive(Clone, Debug, Default)]
+pub struct JitOptions {
+    /// How much address space to reserve for code, in bytes.
+    pub reserve: usize,
+    /// Whether code is optimised.
+    pub optimize: bool,
+    /// Whether Cranelift checks what it is given; for tests.
+    pub check: bool,
+    /// How entry slots are changed while programs run.
+    pub slots: SlotMode,
+}
+
+/// How entry slots are changed while programs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlotMode {
+    /// A slot is a nop or a jump, exchanged as a whole.
+    #[default]
+    Word,
+    /// A slot is a jump whose displacement is exchanged.
+    Displacement,
+}
+
+/// What a slot does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// It falls into the body.
+    Idle,
+    /// It jumps to this address.
+    Jump(u64),
+}
+
+/// A just-in-time compiler: on this target there is none.
+#[derive(Clone, Debug)]
+pub enum Jit {}
+
+impl Jit {
+    /// Fails: there is no JIT on this target.
+    ///
+    /// # Errors
+    ///
+    /// Always returns [`CompileError::NoJit`].
+    pub const fn new(_: JitOptions) -> Result<Self, CompileError> {
+        Err(CompileError::NoJit)
+    }
+
+    /// Compiles a program.
+    ///
+    /// # Errors
+    ///
+    /// There is no `Jit` to call this on.
+    pub const fn compile(&self, _: &Image) -> Result<Compiled, CompileError> {
+        match *self {}
+    }
+
+    /// What a program is before code is made of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no `Jit` to call this on.
+    pub const fn clif(&self, _: &Image) -> Result<String, CompileError> {
+        match *self {}
+    }
+}
+
+/// A compiled program: on this target there is none.
+#[derive(Debug)]
+pub enum Compiled {}
+
+impl Compiled {
+    /// Runs the program.
+    ///
+    /// # Safety
+    ///
+    /// `[run-context]`: as where there is a JIT.
+    #[expect(unsafe_code, reason = "the same signature on every target")]
+    pub const unsafe fn run(&self, _: &mut RunCx, _: u64) -> u64 {
+        match *self {}
+    }
+
+    /// The address that program arrays hold.
+    pub const fn entry(&self) -> u64 {
+        match *self {}
+    }
+
+    /// The entry slot of a function.
+    pub const fn slot(&self, _: usize) -> Option<EntrySlot<'_>> {
+        match *self {}
+    }
+
+    /// How many functions it has.
+    pub const fn functions(&self) -> usize {
+        match *self {}
+    }
+
+    /// Its size in bytes.
+    pub const fn code_size(&self) -> usize {
+        match *self {}
+    }
+
+    /// Its machine code beside the instructions it came from.
+    pub const fn listing(&self, _: &Image) -> String {
+        match *self {}
+    }
+}
+
+/// The entry slot of a function in compiled code: on this target there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct EntrySlot<'a> {
+    compiled: &'a Compiled,
+}
+
+impl EntrySlot<'_> {
+    /// The address that every call of the function goes to.
+    pub const fn address(self) -> u64 {
+        match *self.compiled {}
+    }
+
+    /// The address of the function's own code.
+    pub const fn body(self) -> u64 {
+        match *self.compiled {}
+    }
+
+    /// What it does now.
+    pub const fn state(self) -> SlotState {
+        match *self.compiled {}
+    }
+
+    /// Makes it jump.
+    ///
+    /// # Safety
+    ///
+    /// `[slot-target]`: as where there is a JIT.
+    #[expect(unsafe_code, reason = "the same signature on every target")]
+    pub const unsafe fn jump(self, _: u64) -> bool {
+        match *self.compiled {}
+    }
+
+    /// Makes it fall into the body.
+    pub const fn reset(self) {
+        match *self.compiled {}
+    }
+}

@@ -1,0 +1,397 @@
+//! The JIT: from an image to code that runs.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bpf_abi::exec::RunCx;
+use bpf_abi::image::Image;
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::ExternalName;
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{Context, FinalizedRelocTarget};
+use cranelift_frontend::FunctionBuilderContext;
+
+use crate::abi::{self, Name};
+use crate::code::{ALIGN, Arena, Chunk};
+use crate::error::CompileError;
+use crate::layout::Layout;
+use crate::lower::{self, Unit};
+use crate::slot::{self, EntrySlot};
+
+/// Programs of more instructions are compiled without optimisation.
+const MAX_OPTIMIZED: usize = 50_000;
+
+/// How a JIT is set up.
+#[derive(Clone, Debug)]
+pub struct JitOptions {
+    /// How much address space to reserve for code, in bytes: at least 1 MiB, at most 1 GiB.
+    pub reserve: usize,
+    /// Whether code is optimised.
+    pub optimize: bool,
+    /// Whether Cranelift checks what it is given; for tests.
+    pub check: bool,
+    /// How entry slots are changed while programs run.
+    pub slots: SlotMode,
+}
+
+impl Default for JitOptions {
+    fn default() -> Self {
+        Self { reserve: 256 << 20, optimize: true, check: false, slots: SlotMode::Word }
+    }
+}
+
+/// How entry slots are changed while programs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlotMode {
+    /// A slot is a nop or a jump, exchanged as a whole. An idle slot costs nothing.
+    #[default]
+    Word,
+    /// A slot is a jump whose displacement is exchanged: asks less of the processor, costs a jump
+    /// a call.
+    Displacement,
+}
+
+/// A just-in-time compiler, and the memory its code is in.
+///
+/// Programs may tail-call each other if one `Jit` compiled them. Many can live in one process.
+#[derive(Clone)]
+pub struct Jit {
+    arena: Arc<Arena>,
+    options: JitOptions,
+    fast: OwnedTargetIsa,
+    plain: Arc<OnceLock<OwnedTargetIsa>>,
+}
+
+impl fmt::Debug for Jit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jit").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Jit {
+    /// Sets one up.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error on other targets than x86-64 Linux, or if the system gives no memory for
+    /// code.
+    pub fn new(options: JitOptions) -> Result<Self, CompileError> {
+        let fast = target(if options.optimize { "speed" } else { "none" }, options.check)?;
+        let arena = Arc::new(Arena::new(options.reserve)?);
+        Ok(Self { arena, options, fast, plain: Arc::default() })
+    }
+
+    /// Compiles a program.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if an instruction asks for what compiled code cannot do, or if there is no
+    /// room for the code.
+    pub fn compile(&self, image: &Image) -> Result<Compiled, CompileError> {
+        let layout = Layout::new(image)?;
+        let isa = self.target(image)?;
+        let mut unit = Assembly::new(self.options.slots);
+        self.generate(image, &layout, &isa, |ir, part| {
+            let mut cx = Context::for_function(ir);
+            let code = cx.compile(&*isa, &mut ControlPlane::default());
+            let code = code.map_err(|error| CompileError::Codegen {
+                function: part.function(),
+                what: format!("{:?}", error.inner),
+            })?;
+            let bytes = code.code_buffer().to_vec();
+            let places = code.buffer.get_srclocs_sorted();
+            let places = places.iter().map(|place| (place.start, place.loc.bits())).collect();
+            let relocs = code.buffer.relocs().to_vec();
+            let at = unit.add(part, &bytes, places);
+            for reloc in relocs {
+                let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = reloc.target
+                else {
+                    return Err(part.odd_relocation(reloc.kind));
+                };
+                let (Reloc::X86CallPCRel4 | Reloc::X86PCRel4) = reloc.kind else {
+                    return Err(part.odd_relocation(reloc.kind));
+                };
+                let name = Name::of(&cx.func.params.user_named_funcs()[name]);
+                let at = at + reloc.offset as usize;
+                unit.fixups.push(Fixup { at, name, addend: reloc.addend });
+            }
+            Ok(())
+        })?;
+        unit.finish(&self.arena, image, &layout)
+    }
+
+    /// What a program is before code is made of it: the code generator's own text, unoptimised.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`](Self::compile).
+    pub fn clif(&self, image: &Image) -> Result<String, CompileError> {
+        let layout = Layout::new(image)?;
+        let isa = self.target(image)?;
+        let mut text = String::new();
+        self.generate(image, &layout, &isa, |ir, _| {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&ir.display().to_string());
+            Ok(())
+        })?;
+        Ok(text)
+    }
+
+    /// Hands each function of a program to `consume`.
+    fn generate(
+        &self,
+        image: &Image,
+        layout: &Layout,
+        isa: &OwnedTargetIsa,
+        mut consume: impl FnMut(cranelift_codegen::ir::Function, Part) -> Result<(), CompileError>,
+    ) -> Result<(), CompileError> {
+        let unit = Unit { image, layout, arena: &self.arena, config: isa.frontend_config() };
+        let mut cx = FunctionBuilderContext::new();
+        for number in 0..layout.functions.len() {
+            let mut ir = cranelift_codegen::ir::Function::new();
+            ir.name = cranelift_codegen::ir::UserFuncName::User(
+                Name::Function(u32::try_from(number).unwrap_or(u32::MAX)).external(),
+            );
+            lower::function(unit, number, &mut ir, &mut cx)?;
+            consume(ir, Part::Function(number))?;
+        }
+        for number in 0..layout.functions.len() {
+            if !layout.functions[number].is_callback {
+                continue;
+            }
+            let mut ir = cranelift_codegen::ir::Function::new();
+            ir.name = cranelift_codegen::ir::UserFuncName::User(
+                Name::Callback(u32::try_from(number).unwrap_or(u32::MAX)).external(),
+            );
+            lower::callback(unit, number, &mut ir, &mut cx);
+            consume(ir, Part::Callback(number))?;
+        }
+        Ok(())
+    }
+
+    fn target(&self, image: &Image) -> Result<OwnedTargetIsa, CompileError> {
+        if image.program.len() <= MAX_OPTIMIZED {
+            return Ok(Arc::clone(&self.fast));
+        }
+        if let Some(plain) = self.plain.get() {
+            return Ok(Arc::clone(plain));
+        }
+        let plain = target("none", self.options.check)?;
+        Ok(Arc::clone(self.plain.get_or_init(|| plain)))
+    }
+}
+
+/// The code generator for this processor.
+fn target(opt_level: &str, check: bool) -> Result<OwnedTargetIsa, CompileError> {
+    let failed = |what: String| CompileError::NoTarget { what };
+    let mut flags = settings::builder();
+    let settings = [
+        ("opt_level", opt_level),
+        ("regalloc_algorithm", "backtracking"),
+        ("enable_verifier", if check { "true" } else { "false" }),
+        ("preserve_frame_pointers", "true"),
+        ("enable_pinned_reg", "true"),
+        ("unwind_info", "false"),
+        ("is_pic", "false"),
+        ("enable_probestack", "false"),
+        ("log2_min_function_alignment", "5"),
+    ];
+    for (name, value) in settings {
+        flags.set(name, value).map_err(|error| failed(error.to_string()))?;
+    }
+    let builder = cranelift_native::builder().map_err(|what| failed(what.to_owned()))?;
+    let isa = builder.finish(settings::Flags::new(flags));
+    isa.map_err(|error| failed(error.to_string()))
+}
+
+/// What a piece of code is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A function's body, with its slot.
+    Function(usize),
+    /// How helpers call a function.
+    Callback(usize),
+}
+
+impl Part {
+    pub(crate) const fn function(self) -> usize {
+        match self {
+            Self::Function(number) | Self::Callback(number) => number,
+        }
+    }
+
+    fn odd_relocation(self, kind: Reloc) -> CompileError {
+        let what = format!("a relocation of kind {kind:?}");
+        CompileError::Codegen { function: self.function(), what }
+    }
+}
+
+/// Code that is not yet in its place.
+struct Assembly {
+    bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    fixups: Vec<Fixup>,
+    slots: SlotMode,
+}
+
+/// A piece of code: where it is in its chunk.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) part: Part,
+    /// Its first byte; of a function, the slot's.
+    pub(crate) start: usize,
+    /// The byte after its last.
+    pub(crate) end: usize,
+    /// Where code of an instruction begins, counted from the body: offset and instruction.
+    pub(crate) places: Vec<(u32, u32)>,
+}
+
+/// A displacement to be filled in.
+#[derive(Clone, Copy, Debug)]
+struct Fixup {
+    at: usize,
+    name: Name,
+    addend: i64,
+}
+
+impl Assembly {
+    const fn new(slots: SlotMode) -> Self {
+        Self { bytes: Vec::new(), pieces: Vec::new(), fixups: Vec::new(), slots }
+    }
+
+    /// Appends a piece; returns where its first instruction is.
+    fn add(&mut self, part: Part, code: &[u8], places: Vec<(u32, u32)>) -> usize {
+        // The body, not the slot, is where loops want to be aligned from.
+        let slot = match part {
+            Part::Function(_) => slot::SIZE,
+            Part::Callback(_) => 0,
+        };
+        let body = (self.bytes.len() + slot).next_multiple_of(ALIGN);
+        self.bytes.resize(body - slot, 0xcc);
+        if slot > 0 {
+            self.bytes.extend_from_slice(&slot::idle(self.slots));
+        }
+        self.bytes.extend_from_slice(code);
+        let end = self.bytes.len();
+        self.pieces.push(Piece { part, start: body - slot, end, places });
+        body
+    }
+
+    /// Puts the code in its place.
+    fn finish(
+        mut self,
+        arena: &Arc<Arena>,
+        image: &Image,
+        layout: &Layout,
+    ) -> Result<Compiled, CompileError> {
+        let mut chunk = arena.allocate(self.bytes.len())?;
+        let start_of = |part| {
+            let piece = self.pieces.iter().find(|piece| piece.part == part);
+            piece.map(|piece| chunk.address() + piece.start as u64)
+        };
+        for fixup in std::mem::take(&mut self.fixups) {
+            let target = match fixup.name {
+                Name::Function(number) => start_of(Part::Function(number as usize)),
+                Name::Callback(number) => start_of(Part::Callback(number as usize)),
+                Name::Helper(number) => {
+                    image.helpers.get(number as usize).map(|helper| helper.entry as usize as u64)
+                }
+            };
+            let from = chunk.address() + fixup.at as u64;
+            let distance = target.map(|target| {
+                target.wrapping_add_signed(fixup.addend).wrapping_sub(from).cast_signed()
+            });
+            let Some(Ok(distance)) = distance.map(i32::try_from) else {
+                let what = format!("{:?} is out of reach", fixup.name);
+                return Err(CompileError::Codegen { function: 0, what });
+            };
+            self.bytes[fixup.at..fixup.at + 4].copy_from_slice(&distance.to_le_bytes());
+        }
+        chunk.fill(&self.bytes);
+        let names = layout.functions.iter().map(|function| function.name.clone()).collect();
+        let keep = image.maps.iter().map(|map| Arc::clone(&map.keep)).collect();
+        let main = chunk.address() + self.pieces[0].start as u64;
+        let (pieces, slots) = (self.pieces, self.slots);
+        Ok(Compiled { chunk, main, pieces, names, slots, _keep: keep })
+    }
+}
+
+/// A compiled program.
+///
+/// Its code is freed when it is dropped, and the memory used again for other code. Threads inside
+/// of [`run`](Self::run) borrow it; but a program array may hold its [`entry`](Self::entry), and
+/// a slot of another program may jump into it. Whoever puts an address there keeps `Compiled`
+/// until nobody can have it any more: `[code-outlives-calls]`.
+pub struct Compiled {
+    chunk: Chunk,
+    main: u64,
+    pieces: Vec<Piece>,
+    names: Vec<String>,
+    slots: SlotMode,
+    /// The maps whose addresses are in the code.
+    _keep: Vec<Arc<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiled").field("chunk", &self.chunk).finish_non_exhaustive()
+    }
+}
+
+impl Compiled {
+    /// Runs the program with this context; returns its R0, and leaves in `cx` how many tail calls
+    /// it took.
+    ///
+    /// # Safety
+    ///
+    /// `[run-context]`: `ctx` is the address of a context as the program's type promises it, and
+    /// `cx.env` and `cx.cpu` are what the image's helpers and maps ask for; both for this thread
+    /// alone as long as the program runs.
+    #[inline]
+    #[expect(unsafe_code, reason = "declares an obligation; enters compiled code")]
+    pub unsafe fn run(&self, cx: &mut RunCx, ctx: u64) -> u64 {
+        cx.callback = Some(abi::call_back);
+        cx.ctx = ctx;
+        // SAFETY: [verified-memory] the image was vouched for, and the caller keeps the rest.
+        unsafe { abi::enter(ctx, cx, self.main) }
+    }
+
+    /// The address that program arrays hold: past the main function's entry slot, since whoever
+    /// watches or replaces it does so for those who enter the program, not for tail calls.
+    pub const fn entry(&self) -> u64 {
+        self.main + slot::SIZE as u64
+    }
+
+    /// The entry slot of a function, counted in the order of their places.
+    pub fn slot(&self, function: usize) -> Option<EntrySlot<'_>> {
+        let piece = self.pieces.iter().find(|piece| piece.part == Part::Function(function))?;
+        Some(EntrySlot::new(&self.chunk, piece.start, self.slots))
+    }
+
+    /// How many functions it has.
+    pub const fn functions(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Its size in bytes, with what is between functions.
+    pub const fn code_size(&self) -> usize {
+        self.chunk.len()
+    }
+
+    pub(crate) const fn chunk(&self) -> &Chunk {
+        &self.chunk
+    }
+
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    pub(crate) fn name(&self, function: usize) -> &str {
+        self.names.get(function).map_or("", String::as_str)
+    }
+}

@@ -1,0 +1,385 @@
+//! What there is to compile: functions, and the basic blocks they are made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bpf_abi::image::{Image, ImageSubprog};
+use bpf_isa::{Call, Imm64, Insn, Pc, Reg, RegSet};
+
+use crate::error::CompileError;
+
+/// How many instructions a loop's latch may have to be copied to those who jump to it.
+const LATCH_LENGTH: usize = 4;
+
+/// How many jumps to jumps are followed.
+const THREADED_JUMPS: usize = 64;
+
+/// The functions of a program, in the order of their places.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) functions: Vec<Function>,
+    by_start: BTreeMap<Pc, usize>,
+}
+
+/// A function.
+#[derive(Debug)]
+pub(crate) struct Function {
+    /// Its name, for people.
+    pub(crate) name: String,
+    /// Its first instruction.
+    pub(crate) start: Pc,
+    /// The instruction after its last.
+    pub(crate) end: Pc,
+    /// How many of R1 to R5 it takes.
+    pub(crate) arity: u8,
+    /// Whether it takes the run as its last argument.
+    pub(crate) wants_cx: bool,
+    /// Whether its address is taken.
+    pub(crate) is_callback: bool,
+    /// How much stack it is known to use, in bytes.
+    pub(crate) stack_depth: u32,
+    /// Its blocks, the first one being its entry.
+    pub(crate) blocks: Vec<BasicBlock>,
+}
+
+/// A place in [`Function::blocks`].
+pub(crate) type BlockNo = usize;
+
+/// Instructions that run one after the other.
+#[derive(Clone, Debug)]
+pub(crate) struct BasicBlock {
+    /// The first instruction.
+    pub(crate) start: Pc,
+    /// The instruction after the last, not counting the one that `exit` stands for.
+    pub(crate) end: Pc,
+    /// How it is left.
+    pub(crate) exit: Exit,
+    /// The jump that leaves it, if it is left by an unconditional one.
+    jump: Option<Pc>,
+}
+
+/// How a block is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// To one other block.
+    Goto(BlockNo),
+    /// By the conditional jump at `at`.
+    If { at: Pc, taken: BlockNo, fallen: BlockNo },
+    /// By the `may_goto` at `at`.
+    MayGoto { at: Pc, taken: BlockNo, fallen: BlockNo },
+    /// By the `exit` at `at`.
+    Return { at: Pc },
+}
+
+impl Exit {
+    /// The blocks that may be next, one entry an edge.
+    pub(crate) fn successors(self) -> impl Iterator<Item = BlockNo> {
+        let (first, second) = match self {
+            Self::Goto(to) => (Some(to), None),
+            Self::If { taken, fallen, .. } | Self::MayGoto { taken, fallen, .. } => {
+                (Some(taken), Some(fallen))
+            }
+            Self::Return { .. } => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}
+
+impl Layout {
+    /// Finds the functions and blocks of `image`.
+    pub(crate) fn new(image: &Image) -> Result<Self, CompileError> {
+        let subprogs = subprogs(image)?;
+        let by_start = subprogs.iter().enumerate().map(|(i, sub)| (sub.start, i)).collect();
+        let mut functions = Vec::with_capacity(subprogs.len());
+        for subprog in &subprogs {
+            functions.push(Function {
+                name: subprog.name.clone(),
+                start: subprog.start,
+                end: subprog.end,
+                arity: 0,
+                wants_cx: false,
+                is_callback: subprog.is_callback,
+                stack_depth: u32::from(subprog.stack_depth),
+                blocks: Blocks { image, subprog }.find()?,
+            });
+        }
+        let mut layout = Self { functions, by_start };
+        layout.mark_callbacks(image)?;
+        layout.find_arguments(image, &subprogs)?;
+        for function in &mut layout.functions {
+            copy_latches(function);
+        }
+        Ok(layout)
+    }
+
+    /// The function that begins where a call or an immediate at `pc` points to.
+    pub(crate) fn function_at(&self, pc: Pc, off: i32) -> Result<usize, CompileError> {
+        pc.offset(1 + i64::from(off))
+            .and_then(|target| self.by_start.get(&target).copied())
+            .ok_or(CompileError::Malformed { pc, what: "a call to where no function begins" })
+    }
+
+    /// Marks the functions whose address is taken.
+    fn mark_callbacks(&mut self, image: &Image) -> Result<(), CompileError> {
+        for (pc, insn) in image.program.iter() {
+            if let Insn::LoadImm64 { imm: Imm64::Func { off }, .. } = insn {
+                let target = self.function_at(pc, off)?;
+                self.functions[target].is_callback = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what each function takes: the registers it reads before it writes them, and the run
+    /// if it, or a function it calls, has a use for it.
+    ///
+    /// The least fixed point: a function that calls itself takes what it takes for other reasons.
+    fn find_arguments(
+        &mut self,
+        image: &Image,
+        subprogs: &[ImageSubprog],
+    ) -> Result<(), CompileError> {
+        for (function, subprog) in self.functions.iter_mut().zip(subprogs) {
+            if subprog.is_global {
+                function.arity = subprog.arity.min(5);
+                function.wants_cx = true;
+            }
+        }
+        loop {
+            let mut changed = false;
+            for i in 0..self.functions.len() {
+                let function = &self.functions[i];
+                let live = self.live_at_entry(image, function)?;
+                let last = (1..=5).rev().find(|n| live.contains(Reg::ARGS[usize::from(n - 1)]));
+                let arity = if i == 0 { 1 } else { last.unwrap_or(0).max(function.arity) };
+                let wants_cx = i == 0 || function.wants_cx || self.uses_cx(image, function)?;
+                changed |= arity != function.arity || wants_cx != function.wants_cx;
+                let function = &mut self.functions[i];
+                function.arity = arity;
+                function.wants_cx = wants_cx;
+            }
+            if !changed {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How many arguments the instruction at `pc` reads, if it is a call.
+    pub(crate) fn call_arity(&self, image: &Image, pc: Pc, insn: Insn) -> Result<u8, CompileError> {
+        Ok(match insn {
+            Insn::Call(Call::Local(off)) => self.functions[self.function_at(pc, off)?].arity,
+            Insn::Call(Call::Helper(id)) => image
+                .helper(id)
+                .map_or(5, |helper| u8::try_from(helper.proto.args.len().min(5)).unwrap_or(5)),
+            _ => 5,
+        })
+    }
+
+    fn live_at_entry(&self, image: &Image, function: &Function) -> Result<RegSet, CompileError> {
+        let mut live = vec![RegSet::EMPTY; function.blocks.len()];
+        loop {
+            let mut changed = false;
+            for (i, block) in function.blocks.iter().enumerate().rev() {
+                let mut now =
+                    block.exit.successors().fold(RegSet::EMPTY, |set, next| set.union(live[next]));
+                if let Exit::If { at, .. } | Exit::Return { at } = block.exit
+                    && let Some(insn) = image.program.get(at)
+                {
+                    now = now.minus(insn.writes()).union(insn.reads(0));
+                }
+                for pc in (block.start.0..block.end.0).rev().map(Pc) {
+                    let Some(insn) = image.program.get(pc) else { continue };
+                    let arity = self.call_arity(image, pc, insn)?;
+                    now = now.minus(insn.writes()).union(insn.reads(arity));
+                }
+                changed |= now != live[i];
+                live[i] = now;
+            }
+            if !changed {
+                return Ok(live[0]);
+            }
+        }
+    }
+
+    fn uses_cx(&self, image: &Image, function: &Function) -> Result<bool, CompileError> {
+        for block in &function.blocks {
+            for pc in (block.start.0..block.end.0).map(Pc) {
+                match image.program.get(pc) {
+                    Some(Insn::Call(Call::Local(off))) => {
+                        if self.functions[self.function_at(pc, off)?].wants_cx {
+                            return Ok(true);
+                        }
+                    }
+                    Some(Insn::Call(_) | Insn::LoadAbs { .. } | Insn::LoadInd { .. }) => {
+                        return Ok(true);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The functions as the image tells them, or as the calls do if it tells of none.
+fn subprogs(image: &Image) -> Result<Vec<ImageSubprog>, CompileError> {
+    let len = u32::try_from(image.program.len()).unwrap_or(u32::MAX);
+    if len == 0 {
+        return Err(CompileError::Malformed { pc: Pc(0), what: "a program of no instruction" });
+    }
+    if image.subprogs.is_empty() {
+        let starts = image.program.functions();
+        let ends = starts.iter().skip(1).copied().chain([Pc(len)]);
+        let subprog = |(start, end)| ImageSubprog {
+            name: String::new(),
+            start,
+            end,
+            arity: 0,
+            stack_depth: 0,
+            tail_calls: false,
+            is_callback: false,
+            is_global: false,
+            btf_id: 0,
+        };
+        return Ok(starts.iter().copied().zip(ends).map(subprog).collect());
+    }
+    let mut at = Pc(0);
+    for subprog in &image.subprogs {
+        if subprog.start != at || subprog.end <= at || subprog.end > Pc(len) {
+            return Err(CompileError::Malformed { pc: at, what: "a function out of place" });
+        }
+        at = subprog.end;
+    }
+    Ok(image.subprogs.clone())
+}
+
+/// Finds the blocks of one function.
+struct Blocks<'a> {
+    image: &'a Image,
+    subprog: &'a ImageSubprog,
+}
+
+impl Blocks<'_> {
+    fn find(&self) -> Result<Vec<BasicBlock>, CompileError> {
+        let leaders = self.leaders()?;
+        let numbers: BTreeMap<Pc, BlockNo> =
+            leaders.iter().enumerate().map(|(number, pc)| (*pc, number)).collect();
+        leaders.iter().map(|&leader| self.block(leader, &numbers)).collect()
+    }
+
+    /// The instructions that begin a block, of those that can be reached.
+    fn leaders(&self) -> Result<BTreeSet<Pc>, CompileError> {
+        let mut leaders = BTreeSet::from([self.subprog.start]);
+        let mut seen = BTreeSet::new();
+        let mut pending = vec![self.subprog.start];
+        while let Some(mut pc) = pending.pop() {
+            while seen.insert(pc) {
+                let insn = self.insn(pc)?;
+                let after = Pc(pc.0 + insn.slots());
+                match insn {
+                    Insn::Exit => break,
+                    Insn::Jump { .. } | Insn::JumpIf { .. } | Insn::MayGoto { .. } => {
+                        let target = self.threaded(self.target(insn, pc)?)?;
+                        leaders.insert(target);
+                        pending.push(target);
+                        if insn.falls_through() {
+                            let fallen = self.threaded(after)?;
+                            leaders.insert(fallen);
+                            pending.push(fallen);
+                        }
+                        break;
+                    }
+                    _ => pc = after,
+                }
+            }
+        }
+        Ok(leaders)
+    }
+
+    fn block(
+        &self,
+        leader: Pc,
+        numbers: &BTreeMap<Pc, BlockNo>,
+    ) -> Result<BasicBlock, CompileError> {
+        let number = |pc: Pc| {
+            numbers.get(&pc).copied().ok_or(CompileError::Malformed { pc, what: "a lost block" })
+        };
+        let mut pc = leader;
+        loop {
+            let insn = self.insn(pc)?;
+            let after = Pc(pc.0 + insn.slots());
+            let (exit, jump) = match insn {
+                Insn::Exit => (Exit::Return { at: pc }, None),
+                Insn::Jump { .. } => {
+                    (Exit::Goto(number(self.threaded(self.target(insn, pc)?)?)?), Some(pc))
+                }
+                Insn::JumpIf { .. } | Insn::MayGoto { .. } => {
+                    let taken = number(self.threaded(self.target(insn, pc)?)?)?;
+                    let fallen = number(self.threaded(after)?)?;
+                    let exit = if matches!(insn, Insn::MayGoto { .. }) {
+                        Exit::MayGoto { at: pc, taken, fallen }
+                    } else {
+                        Exit::If { at: pc, taken, fallen }
+                    };
+                    (exit, None)
+                }
+                _ if numbers.contains_key(&after) => {
+                    let exit = Exit::Goto(number(after)?);
+                    return Ok(BasicBlock { start: leader, end: after, exit, jump: None });
+                }
+                _ => {
+                    pc = after;
+                    continue;
+                }
+            };
+            return Ok(BasicBlock { start: leader, end: pc, exit, jump });
+        }
+    }
+
+    fn insn(&self, pc: Pc) -> Result<Insn, CompileError> {
+        if pc < self.subprog.start || pc >= self.subprog.end {
+            return Err(CompileError::Malformed { pc, what: "control leaves its function" });
+        }
+        match self.image.program.get(pc) {
+            Some(Insn::SecondSlot) | None => {
+                Err(CompileError::Malformed { pc, what: "no instruction" })
+            }
+            Some(insn) => Ok(insn),
+        }
+    }
+
+    fn target(&self, insn: Insn, pc: Pc) -> Result<Pc, CompileError> {
+        insn.jump_target(pc).ok_or(CompileError::Malformed { pc, what: "a jump to nowhere" })
+    }
+
+    /// Where one gets to by going to `pc` and doing nothing but jumping.
+    fn threaded(&self, mut pc: Pc) -> Result<Pc, CompileError> {
+        for _ in 0..THREADED_JUMPS {
+            let insn = self.insn(pc)?;
+            let Insn::Jump { .. } = insn else { break };
+            pc = self.target(insn, pc)?;
+        }
+        Ok(pc)
+    }
+}
+
+/// Copies the latch of a loop to the blocks that jump to it, if it is short.
+///
+/// A loop whose body jumps to a common latch takes two jumps an iteration; with a copy of the
+/// latch at the end of each way through the body it takes one.
+fn copy_latches(function: &mut Function) {
+    for i in 0..function.blocks.len() {
+        let (Exit::Goto(latch), Some(jump)) = (function.blocks[i].exit, function.blocks[i].jump)
+        else {
+            continue;
+        };
+        let latch = &function.blocks[latch];
+        let length = (latch.end.0 - latch.start.0) as usize;
+        let Exit::If { taken, fallen, .. } = latch.exit else { continue };
+        let goes_back = [taken, fallen].into_iter().any(|next| function.blocks[next].start <= jump);
+        if goes_back && (1..=LATCH_LENGTH).contains(&length) {
+            let copy = latch.clone();
+            function.blocks[i].exit = Exit::Goto(function.blocks.len());
+            function.blocks.push(copy);
+        }
+    }
+}

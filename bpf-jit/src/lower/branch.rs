@@ -1,0 +1,108 @@
+//! How blocks are left.
+
+use bpf_isa::{Insn, JumpOp, Operand, Pc, Reg, Width};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+use super::Lower;
+use crate::error::CompileError;
+use crate::layout::{BlockNo, Exit};
+
+impl Lower<'_> {
+    /// Leaves the current block.
+    pub(super) fn exit(&mut self, exit: Exit) -> Result<(), CompileError> {
+        match exit {
+            Exit::Goto(to) => self.goto(to),
+            Exit::Return { at } => {
+                self.at(at);
+                let result = self.get(Reg::R0);
+                self.b.ins().return_(&[result]);
+            }
+            Exit::If { at, taken, fallen } => {
+                if let Some(is_null) = self.compares_r0_with_null(at)?
+                    && self.found
+                {
+                    self.goto_one_of(if is_null { (fallen, taken) } else { (taken, fallen) });
+                } else {
+                    let condition = self.condition(at)?;
+                    self.branch(condition, taken, fallen);
+                }
+            }
+            Exit::MayGoto { at, taken, fallen } => {
+                self.at(at);
+                let budget = self.b.use_var(self.budget);
+                let less = self.b.ins().iadd_imm_s(budget, -1);
+                let is_used_up = self.b.ins().icmp_imm_u(IntCC::Equal, budget, 0);
+                // A budget that is used up must stay so: only who falls through pays.
+                let pay = self.b.create_block();
+                self.b.ins().brif(is_used_up, self.blocks[taken], &[], pay, &[]);
+                self.edge(taken);
+                self.enter(pay);
+                self.b.def_var(self.budget, less);
+                self.goto(fallen);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the jump at `at` compares R0 with null, and if so, whether it is taken for null.
+    pub(super) fn compares_r0_with_null(&self, at: Pc) -> Result<Option<bool>, CompileError> {
+        Ok(match self.insn(at)? {
+            Insn::JumpIf {
+                op: op @ (JumpOp::Eq | JumpOp::Ne),
+                width: Width::W64,
+                dst: Reg::R0,
+                src: Operand::Imm(0),
+                ..
+            } => Some(op == JumpOp::Eq),
+            _ => None,
+        })
+    }
+
+    pub(super) fn goto(&mut self, to: BlockNo) {
+        self.b.ins().jump(self.blocks[to], &[]);
+        self.edge(to);
+    }
+
+    /// Goes to the first; the edge to the second is never taken.
+    fn goto_one_of(&mut self, (to, never): (BlockNo, BlockNo)) {
+        self.goto(to);
+        self.edge(never);
+    }
+
+    pub(super) fn branch(&mut self, condition: Value, taken: BlockNo, fallen: BlockNo) {
+        self.b.ins().brif(condition, self.blocks[taken], &[], self.blocks[fallen], &[]);
+        self.edge(taken);
+        self.edge(fallen);
+    }
+
+    /// Counts an edge into `to`, which is complete with the last.
+    pub(super) fn edge(&mut self, to: BlockNo) {
+        self.pending[to] -= 1;
+        self.seal_if_complete(to);
+    }
+
+    /// When the conditional jump at `at` is taken.
+    fn condition(&mut self, at: Pc) -> Result<Value, CompileError> {
+        self.at(at);
+        let Insn::JumpIf { op, width, dst, src, .. } = self.insn(at)? else {
+            return Err(self.malformed("no conditional jump"));
+        };
+        let a = self.read(dst, width);
+        let b = self.operand(src, width);
+        let relation = match op {
+            JumpOp::Eq => IntCC::Equal,
+            JumpOp::Ne => IntCC::NotEqual,
+            JumpOp::Gt => IntCC::UnsignedGreaterThan,
+            JumpOp::Ge => IntCC::UnsignedGreaterThanOrEqual,
+            JumpOp::Lt => IntCC::UnsignedLessThan,
+            JumpOp::Le => IntCC::UnsignedLessThanOrEqual,
+            JumpOp::Sgt => IntCC::SignedGreaterThan,
+            JumpOp::Sge => IntCC::SignedGreaterThanOrEqual,
+            JumpOp::Slt => IntCC::SignedLessThan,
+            JumpOp::Sle => IntCC::SignedLessThanOrEqual,
+            JumpOp::Set => return Ok(self.b.ins().band(a, b)),
+        };
+        Ok(self.b.ins().icmp(relation, a, b))
+    }
+}

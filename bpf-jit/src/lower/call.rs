@@ -1,0 +1,230 @@
+//! Calls: helpers, functions of the program, tail calls.
+
+use bpf_abi::exec::RunCx;
+use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED};
+use bpf_abi::limits::MAX_TAIL_CALLS;
+use bpf_abi::map::MapLayout;
+use bpf_isa::{Call, Reg, Size};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, Value};
+
+use super::{Lower, index};
+use crate::abi::{self, Name};
+use crate::error::CompileError;
+
+/// The number of `bpf_map_lookup_elem`.
+pub(super) const MAP_LOOKUP: i32 = 1;
+/// The number of `bpf_get_smp_processor_id`.
+const SMP_PROCESSOR_ID: i32 = 8;
+/// The number of `bpf_tail_call`.
+const TAIL_CALL: i32 = 12;
+
+impl Lower<'_> {
+    /// A call, whose result is R0.
+    pub(super) fn call(&mut self, call: Call) -> Result<(), CompileError> {
+        match call {
+            Call::Helper(TAIL_CALL) => self.tail_call(),
+            Call::Helper(SMP_PROCESSOR_ID) => {
+                let cpu = self.cpu();
+                self.set(Reg::R0, cpu);
+                Ok(())
+            }
+            Call::Helper(MAP_LOOKUP) if self.lookup()? => Ok(()),
+            Call::Helper(id) => self.helper(id),
+            Call::Local(off) => self.local(off),
+            Call::Kfunc { btf_id, .. } => {
+                Err(self.unsupported(&format!("a call of kernel function #{btf_id}")))
+            }
+        }
+    }
+
+    /// The number of the CPU the program runs on.
+    pub(super) fn cpu(&mut self) -> Value {
+        let cx = self.cx();
+        let flags = MemFlagsData::trusted().with_readonly();
+        self.b.ins().uload32(flags, cx, offset(RunCx::CPU_OFFSET))
+    }
+
+    fn helper(&mut self, id: i32) -> Result<(), CompileError> {
+        let args = self.helper_arity(id)?;
+        let mut values = vec![self.cx()];
+        for reg in &Reg::ARGS[..usize::from(args)] {
+            values.push(self.get(*reg));
+        }
+        let result = self.call_helper(id, &values)?;
+        self.set(Reg::R0, result);
+        Ok(())
+    }
+
+    fn helper_arity(&self, id: i32) -> Result<u8, CompileError> {
+        match self.unit.image.helper(id) {
+            Some(helper) => Ok(u8::try_from(helper.proto.args.len().min(5)).unwrap_or(5)),
+            None => Err(self.unsupported(&format!("helper #{id}, which the image does not bind,"))),
+        }
+    }
+
+    /// Calls a helper's code: directly if it is in reach.
+    fn call_helper(&mut self, id: i32, values: &[Value]) -> Result<Value, CompileError> {
+        let helpers = &self.unit.image.helpers;
+        let at = helpers.iter().position(|helper| i32::try_from(helper.proto.id) == Ok(id));
+        let Some(at) = at else { return Err(self.unsupported(&format!("helper #{id}"))) };
+        let address = helpers[at].entry as usize as u64;
+        let args = u8::try_from(values.len() - 1).unwrap_or(5);
+        let call = if self.unit.arena.reaches(address) {
+            let callee = self.name(Name::Helper(index(at)), abi::helper(args));
+            self.b.ins().call(callee, values)
+        } else {
+            let signature = self.b.import_signature(abi::helper(args));
+            let address = self.b.ins().iconst(I64, address.cast_signed());
+            self.b.ins().call_indirect(signature, address, values)
+        };
+        Ok(self.b.inst_results(call)[0])
+    }
+
+    fn local(&mut self, off: i32) -> Result<(), CompileError> {
+        let number = self.unit.layout.function_at(self.pc, off)?;
+        let callee = &self.unit.layout.functions[number];
+        let mut values = Vec::with_capacity(6);
+        for reg in &Reg::ARGS[..usize::from(callee.arity)] {
+            values.push(self.get(*reg));
+        }
+        if callee.wants_cx {
+            values.push(self.cx());
+        }
+        let callee = self.name(Name::Function(index(number)), abi::body(callee));
+        let call = self.b.ins().call(callee, &values);
+        let result = self.b.inst_results(call)[0];
+        self.set(Reg::R0, result);
+        Ok(())
+    }
+
+    /// `bpf_tail_call(R1, R2, R3)`: goes on after it if there is nowhere to go, or if the run has
+    /// taken as many as it may.
+    ///
+    /// The slot is read anew each time: a running program sees what others put there.
+    fn tail_call(&mut self) -> Result<(), CompileError> {
+        let miss = self.b.create_block();
+        let Some(slot) = self.program_slot(miss)? else {
+            // The slot is one that the array does not have.
+            self.b.ins().jump(miss, &[]);
+            self.enter(miss);
+            return Ok(());
+        };
+        let (below_limit, found) = (self.b.create_block(), self.b.create_block());
+        let count = self.b.ins().get_pinned_reg(I64);
+        let may =
+            self.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, count, i64::from(MAX_TAIL_CALLS));
+        self.b.ins().brif(may, below_limit, &[], miss, &[]);
+        self.enter(below_limit);
+        let entry = self.b.ins().atomic_load(I64, MemFlagsData::trusted(), slot);
+        self.b.ins().brif(entry, found, &[], miss, &[]);
+        self.enter(found);
+        let count = self.b.ins().iadd_imm_s(count, 1);
+        self.b.ins().set_pinned_reg(count);
+        let signature = match self.tail_call {
+            Some(signature) => signature,
+            None => self.b.import_signature(abi::main_body()),
+        };
+        self.tail_call = Some(signature);
+        let values = [self.get(Reg::R1), self.cx()];
+        self.b.ins().return_call_indirect(signature, entry, &values);
+        self.enter(miss);
+        Ok(())
+    }
+
+    /// The address of the slot that a tail call goes through, having gone to `miss` if the array
+    /// has no such slot; `None` if that is known now.
+    fn program_slot(&mut self, miss: Block) -> Result<Option<Value>, CompileError> {
+        let note = self.note();
+        let map = note.map.or(self.maps[Reg::R2.index()]);
+        if let Some(map) = map {
+            let (native, max_entries) = self.program_array(map)?;
+            if let Some(key) = note.key {
+                if key >= max_entries {
+                    return Ok(None);
+                }
+                let slot = native.wrapping_add(8 * u64::from(key));
+                return Ok(Some(self.b.ins().iconst(I64, slot.cast_signed())));
+            }
+            let native = self.b.ins().iconst(I64, native.cast_signed());
+            let max_entries = self.b.ins().iconst(I32, i64::from(max_entries));
+            return Ok(Some(self.slot_in_bounds(native, max_entries, miss)));
+        }
+        // One of several arrays: which one, their handles tell.
+        let handle = self.get(Reg::R2);
+        let mut native = self.b.ins().iconst(I64, 0);
+        let mut max_entries = self.b.ins().iconst(I32, 0);
+        for map in &self.unit.image.maps {
+            let MapLayout::ProgArray { native: slots, max_entries: len, .. } = map.layout else {
+                continue;
+            };
+            let this = self.b.ins().iconst(I64, map.handle.cast_signed());
+            let is_this = self.b.ins().icmp(IntCC::Equal, handle, this);
+            let slots = self.b.ins().iconst(I64, slots.cast_signed());
+            let len = self.b.ins().iconst(I32, i64::from(len));
+            native = self.b.ins().select(is_this, slots, native);
+            max_entries = self.b.ins().select(is_this, len, max_entries);
+        }
+        Ok(Some(self.slot_in_bounds(native, max_entries, miss)))
+    }
+
+    fn program_array(&self, map: u16) -> Result<(u64, u32), CompileError> {
+        match self.map(i32::from(map))?.layout {
+            MapLayout::ProgArray { native, max_entries, .. } => Ok((native, max_entries)),
+            MapLayout::Opaque | MapLayout::Array { .. } | MapLayout::PercpuArray { .. } => {
+                Err(self.malformed("a tail call through what is no program array"))
+            }
+        }
+    }
+
+    fn slot_in_bounds(&mut self, native: Value, max_entries: Value, miss: Block) -> Value {
+        let key = self.get(Reg::R3);
+        let key = self.b.ins().ireduce(I32, key);
+        let is_in = self.b.ins().icmp(IntCC::UnsignedLessThan, key, max_entries);
+        let in_bounds = self.b.create_block();
+        self.b.ins().brif(is_in, in_bounds, &[], miss, &[]);
+        self.enter(in_bounds);
+        let key = self.b.ins().uextend(I64, key);
+        let distance = self.b.ins().ishl_imm_u(key, 3);
+        self.b.ins().iadd(native, distance)
+    }
+
+    /// `LD_ABS` and `LD_IND`: leaves the function with 0 if the bytes are not in the packet.
+    pub(super) fn load_packet(
+        &mut self,
+        size: Size,
+        src: Option<Reg>,
+        imm: i32,
+    ) -> Result<(), CompileError> {
+        let skb = self.get(Reg::R6);
+        let off = match src {
+            None => self.b.ins().iconst(I64, i64::from(imm)),
+            Some(reg) => {
+                let reg = self.get(reg);
+                let low = self.b.ins().ireduce(I32, reg);
+                let sum = self.b.ins().iadd_imm_s(low, i64::from(imm));
+                self.b.ins().sextend(I64, sum)
+            }
+        };
+        let bytes = self.b.ins().iconst(I64, i64::from(size.bytes()));
+        let values = [self.cx(), skb, off, bytes];
+        let id = i32::try_from(LOAD_PACKET).unwrap_or(i32::MAX);
+        let result = self.call_helper(id, &values)?;
+        let (failed, loaded) = (self.b.create_block(), self.b.create_block());
+        let is_failed =
+            self.b.ins().icmp_imm_s(IntCC::Equal, result, LOAD_PACKET_FAILED.cast_signed());
+        self.b.ins().brif(is_failed, failed, &[], loaded, &[]);
+        self.enter(failed);
+        let zero = self.b.ins().iconst(I64, 0);
+        self.b.ins().return_(&[zero]);
+        self.enter(loaded);
+        self.set(Reg::R0, result);
+        Ok(())
+    }
+}
+
+/// An offset in a structure as Cranelift takes it.
+fn offset(bytes: usize) -> i32 {
+    i32::try_from(bytes).expect("the run is a small structure")
+}

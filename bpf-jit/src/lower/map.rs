@@ -1,0 +1,139 @@
+//! Lookups in arrays, without a call.
+
+use bpf_abi::map::MapLayout;
+use bpf_isa::{Call, Insn, Reg};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, Value};
+
+use super::Lower;
+use super::call::MAP_LOOKUP;
+use crate::error::CompileError;
+use crate::layout::Exit;
+
+/// An array whose values lie one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Array {
+    values: u64,
+    stride: u32,
+    max_entries: u32,
+    /// How far the values of two CPUs are apart, if each has its own.
+    cpu_stride: Option<u64>,
+}
+
+impl Lower<'_> {
+    /// If `insn` is a lookup and the block ends with the test of its result, both at once.
+    /// Returns whether it was so.
+    ///
+    /// Whether there is a value is known where its address is not yet: either way out gets the
+    /// R0 of its own, and nothing is tested twice.
+    pub(super) fn fused_lookup(&mut self, insn: Insn, exit: Exit) -> Result<bool, CompileError> {
+        let (Insn::Call(Call::Helper(MAP_LOOKUP)), Exit::If { at, taken, fallen }) = (insn, exit)
+        else {
+            return Ok(false);
+        };
+        let Some(null_is_taken) = self.compares_r0_with_null(at)? else { return Ok(false) };
+        if self.note().key.is_some() {
+            return Ok(false);
+        }
+        let Some(array) = self.array()? else { return Ok(false) };
+        let (on_value, on_null) = if null_is_taken { (fallen, taken) } else { (taken, fallen) };
+        let key = self.key();
+        let is_in = self.is_in(array, key);
+        let (found, missing) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(is_in, found, &[], missing, &[]);
+        self.enter(missing);
+        let null = self.b.ins().iconst(I64, 0);
+        self.set(Reg::R0, null);
+        self.goto(on_null);
+        self.enter(found);
+        let value = self.value(array, key);
+        self.set(Reg::R0, value);
+        self.goto(on_value);
+        Ok(true)
+    }
+
+    /// A lookup in an array; returns whether it was one.
+    pub(super) fn lookup(&mut self) -> Result<bool, CompileError> {
+        let Some(array) = self.array()? else { return Ok(false) };
+        if let Some(key) = self.note().key {
+            let address = if key < array.max_entries {
+                self.found = true;
+                let distance = u64::from(key) * u64::from(array.stride);
+                let address = array.values.wrapping_add(distance);
+                let address = self.b.ins().iconst(I64, address.cast_signed());
+                self.on_this_cpu(array, address)
+            } else {
+                self.b.ins().iconst(I64, 0)
+            };
+            self.set(Reg::R0, address);
+            return Ok(true);
+        }
+        let key = self.key();
+        let is_in = self.is_in(array, key);
+        let (found, done) = (self.b.create_block(), self.b.create_block());
+        let result = self.b.append_block_param(done, I64);
+        let null = self.b.ins().iconst(I64, 0);
+        self.b.ins().brif(is_in, found, &[], done, &[BlockArg::Value(null)]);
+        self.enter(found);
+        let value = self.value(array, key);
+        self.b.ins().jump(done, &[BlockArg::Value(value)]);
+        self.enter(done);
+        self.set(Reg::R0, result);
+        Ok(true)
+    }
+
+    /// The array that R1 holds, if it is one whose values can be addressed.
+    fn array(&self) -> Result<Option<Array>, CompileError> {
+        let Some(map) = self.note().map.or(self.maps[Reg::R1.index()]) else { return Ok(None) };
+        let map = self.map(i32::from(map))?;
+        if map.key_size != 4 {
+            return Ok(None);
+        }
+        Ok(match map.layout {
+            MapLayout::Array { values, stride, max_entries } => {
+                Some(Array { values, stride, max_entries, cpu_stride: None })
+            }
+            MapLayout::PercpuArray { values, stride, cpu_stride, max_entries } => {
+                Some(Array { values, stride, max_entries, cpu_stride: Some(cpu_stride) })
+            }
+            MapLayout::Opaque | MapLayout::ProgArray { .. } => None,
+        })
+    }
+
+    /// The key that R2 points to.
+    fn key(&mut self) -> Value {
+        if !self.points_into_frame(Reg::R2) {
+            // Which kind of memory it is in is not known: nothing moves across.
+            self.b.ins().sequence_point();
+        }
+        let place = self.pointee(Reg::R2);
+        self.b.ins().load(I32, place.flags, place.base, place.off)
+    }
+
+    fn is_in(&mut self, array: Array, key: Value) -> Value {
+        let max_entries = self.b.ins().iconst(I32, i64::from(array.max_entries));
+        self.b.ins().icmp(IntCC::UnsignedLessThan, key, max_entries)
+    }
+
+    /// The address of the value at `key`, which is in bounds.
+    fn value(&mut self, array: Array, key: Value) -> Value {
+        let key = self.b.ins().uextend(I64, key);
+        let distance = if array.stride.is_power_of_two() {
+            self.b.ins().ishl_imm_u(key, i64::from(array.stride.trailing_zeros()))
+        } else {
+            self.b.ins().imul_imm_u(key, i64::from(array.stride))
+        };
+        let values = self.b.ins().iconst(I64, array.values.cast_signed());
+        let values = self.on_this_cpu(array, values);
+        self.b.ins().iadd(values, distance)
+    }
+
+    /// `address`, moved to the values of the CPU the program runs on.
+    fn on_this_cpu(&mut self, array: Array, address: Value) -> Value {
+        let Some(cpu_stride) = array.cpu_stride else { return address };
+        let cpu = self.cpu();
+        let distance = self.b.ins().imul_imm_u(cpu, cpu_stride.cast_signed());
+        self.b.ins().iadd(address, distance)
+    }
+}

@@ -1,0 +1,310 @@
+//! Where the value of a register comes from, as far as it matters for memory.
+//!
+//! The code generator may keep a value that was stored and use it again instead of loading it,
+//! if it knows that nothing else was stored there in between. It is told so in two ways: by
+//! giving the same place in the frame the same address, and by *regions*: accesses in different
+//! regions never meet.
+//!
+//! An origin is an element of the lattice
+//!
+//! ```text
+//!            Anywhere
+//!            /      \
+//!     Frame(None)  Elsewhere       Frame: in this function's own frame
+//!          |                       Elsewhere: not in it
+//!    Frame(Some(k))
+//! ```
+//!
+//! Soundness: a pointer into a frame comes from R10 by moves and additions, out of memory where
+//! it was kept, or back from a call that was given one. Verified programs keep frame pointers only
+//! in frames, and never one of a callee in its caller's.
+
+use bpf_abi::helper::RetKind;
+use bpf_abi::image::{Image, MemoryClass, Note};
+use bpf_isa::{AluOp, Call, Insn, Operand, Pc, Reg, Size, Width};
+
+use crate::layout::Function;
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It points into this function's frame: if known, so many bytes above R10.
+    Frame(Option<i32>),
+    /// It does not point into this function's frame.
+    Elsewhere,
+    /// Nothing is known.
+    Anywhere,
+}
+
+impl Origin {
+    fn join(self, other: Self) -> Self {
+        match (self, other) {
+            (a, b) if a == b => a,
+            (Self::Frame(_), Self::Frame(_)) => Self::Frame(None),
+            _ => Self::Anywhere,
+        }
+    }
+
+    const fn may_be_frame(self) -> bool {
+        !matches!(self, Self::Elsewhere)
+    }
+
+    fn moved(self, by: i32) -> Self {
+        match self {
+            Self::Frame(Some(at)) => Self::Frame(at.checked_add(by)),
+            other => other,
+        }
+    }
+}
+
+/// The origins of all registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origins([Origin; 11]);
+
+impl Origins {
+    /// As a function begins.
+    pub(crate) const fn at_entry() -> Self {
+        let mut origins = [Origin::Elsewhere; 11];
+        origins[Reg::FP.index()] = Origin::Frame(Some(0));
+        Self(origins)
+    }
+
+    /// The origin of `reg`.
+    pub(crate) const fn of(&self, reg: Reg) -> Origin {
+        self.0[reg.index()]
+    }
+
+    fn join(&self, other: &Self) -> Self {
+        let mut joined = *self;
+        for (ours, theirs) in joined.0.iter_mut().zip(other.0) {
+            *ours = ours.join(theirs);
+        }
+        joined
+    }
+
+    /// What they are after `insn`.
+    pub(crate) fn step(&mut self, image: &Image, insn: Insn) {
+        match insn {
+            Insn::Alu { op, width: Width::W64, dst, src } => {
+                let result = self.alu(op, dst, src);
+                self.0[dst.index()] = result;
+            }
+            Insn::Load { size: Size::DW, dst, base, .. }
+            | Insn::LoadAcquire { size: Size::DW, dst, base, .. } => {
+                let from_frame = self.of(base).may_be_frame();
+                self.0[dst.index()] = if from_frame { Origin::Anywhere } else { Origin::Elsewhere };
+            }
+            Insn::Call(call) => {
+                let result = self.result(image, call);
+                for reg in Reg::ARGS {
+                    self.0[reg.index()] = Origin::Elsewhere;
+                }
+                self.0[Reg::R0.index()] = result;
+            }
+            Insn::Atomic { size: Size::DW, base, .. } if self.of(base).may_be_frame() => {
+                for reg in insn.writes().iter() {
+                    self.0[reg.index()] = Origin::Anywhere;
+                }
+            }
+            _ => {
+                for reg in insn.writes().iter() {
+                    self.0[reg.index()] = Origin::Elsewhere;
+                }
+            }
+        }
+    }
+
+    fn alu(&self, op: AluOp, dst: Reg, src: Operand) -> Origin {
+        let (a, b) = (self.of(dst), src.reg().map_or(Origin::Elsewhere, |reg| self.of(reg)));
+        match (op, src) {
+            (AluOp::Mov, _) => b,
+            (AluOp::Add, Operand::Imm(imm)) => a.moved(imm),
+            (AluOp::Add | AluOp::Sub, _) => match (a, b) {
+                (Origin::Elsewhere, Origin::Elsewhere) => Origin::Elsewhere,
+                (Origin::Anywhere, _) | (_, Origin::Anywhere) => Origin::Anywhere,
+                (Origin::Frame(_), Origin::Frame(_)) if op == AluOp::Sub => Origin::Elsewhere,
+                (Origin::Frame(_), _) | (_, Origin::Frame(_)) => Origin::Frame(None),
+            },
+            _ if a.may_be_frame() || b.may_be_frame() => Origin::Anywhere,
+            _ => Origin::Elsewhere,
+        }
+    }
+
+    fn result(&self, image: &Image, call: Call) -> Origin {
+        let is_number_or_value = match call {
+            Call::Helper(id) => image.helper(id).is_some_and(|helper| {
+                matches!(
+                    helper.proto.ret.kind,
+                    RetKind::Integer | RetKind::Void | RetKind::MapValue
+                )
+            }),
+            Call::Local(_) | Call::Kfunc { .. } => false,
+        };
+        let given_one = Reg::ARGS.iter().any(|reg| self.of(*reg).may_be_frame());
+        if given_one && !is_number_or_value { Origin::Anywhere } else { Origin::Elsewhere }
+    }
+}
+
+/// What a load, store or atomic touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touched {
+    /// This function's frame: if known, so many bytes above R10.
+    Frame(Option<i32>),
+    /// Memory outside of this function's frame, of this class.
+    Other(MemoryClass),
+    /// A frame: this function's or a caller's.
+    SomeFrame,
+    /// Anything.
+    Anything,
+}
+
+/// What the instruction with this base register and this note touches.
+pub(crate) const fn touched(origin: Origin, off: i16, note: Note) -> Touched {
+    match (origin, note.memory) {
+        (Origin::Frame(Some(at)), _) => Touched::Frame(at.checked_add(off as i32)),
+        (Origin::Frame(None), _) => Touched::Frame(None),
+        (Origin::Elsewhere, class) => Touched::Other(class),
+        (Origin::Anywhere, MemoryClass::Unknown) => Touched::Anything,
+        (Origin::Anywhere, MemoryClass::Stack) => Touched::SomeFrame,
+        (Origin::Anywhere, class) => Touched::Other(class),
+    }
+}
+
+/// Which accesses of one function may meet.
+///
+/// Invariant: accesses that may touch the same byte have the same region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Partition {
+    /// All may meet.
+    One,
+    /// Those in the frame meet no others.
+    FrameAndRest,
+    /// Those of different classes do not meet.
+    Classes,
+}
+
+/// What is known of one function's registers and memory.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// The origins at the beginning of each block.
+    pub(crate) entries: Vec<Origins>,
+    /// The depth of the frame, in bytes.
+    pub(crate) depth: u32,
+    partition: Partition,
+}
+
+/// A number for a set of accesses that meet no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Region {
+    /// Everything else.
+    Memory,
+    /// Frames.
+    Stack,
+    /// The context.
+    Context,
+    /// The packet.
+    Packet,
+    /// Values of maps.
+    MapValue,
+}
+
+impl Memory {
+    /// Finds it out.
+    pub(crate) fn new(image: &Image, function: &Function) -> Self {
+        let entries = origins(image, function);
+        let mut depth = function.stack_depth;
+        let (mut unknown, mut anything, mut some_frame) = (false, false, false);
+        for (block, entry) in function.blocks.iter().zip(&entries) {
+            let mut now = *entry;
+            for pc in (block.start.0..block.end.0).map(Pc) {
+                let Some(insn) = image.program.get(pc) else { continue };
+                if let Some((base, off)) = accessed(insn) {
+                    match touched(now.of(base), off, note(image, pc)) {
+                        Touched::Frame(at) => depth = depth.max(below(at)),
+                        Touched::Other(MemoryClass::Unknown) => unknown = true,
+                        Touched::Other(_) => {}
+                        Touched::SomeFrame => some_frame = true,
+                        Touched::Anything => anything = true,
+                    }
+                }
+                now.step(image, insn);
+                for origin in now.0 {
+                    if let Origin::Frame(at) = origin {
+                        depth = depth.max(below(at));
+                    }
+                }
+            }
+        }
+        let partition = match (unknown, anything, some_frame) {
+            (_, true, _) | (true, _, true) => Partition::One,
+            (true, false, false) => Partition::FrameAndRest,
+            (false, false, _) => Partition::Classes,
+        };
+        Self { entries, depth: depth.next_multiple_of(8), partition }
+    }
+
+    /// The region of an access.
+    pub(crate) const fn region(&self, touched: Touched) -> Region {
+        match (self.partition, touched) {
+            (Partition::One, _) | (_, Touched::Anything) => Region::Memory,
+            (_, Touched::Frame(_) | Touched::SomeFrame) => Region::Stack,
+            (Partition::FrameAndRest, Touched::Other(_)) => Region::Memory,
+            (Partition::Classes, Touched::Other(class)) => match class {
+                MemoryClass::Unknown => Region::Memory,
+                MemoryClass::Stack => Region::Stack,
+                MemoryClass::Context => Region::Context,
+                MemoryClass::Packet => Region::Packet,
+                MemoryClass::MapValue => Region::MapValue,
+            },
+        }
+    }
+}
+
+/// The note of the instruction at `pc`.
+pub(crate) fn note(image: &Image, pc: Pc) -> Note {
+    image.notes.get(pc.index()).copied().unwrap_or_default()
+}
+
+/// The base register and the offset of what an instruction loads or stores.
+pub(crate) const fn accessed(insn: Insn) -> Option<(Reg, i16)> {
+    match insn {
+        Insn::Load { base, off, .. }
+        | Insn::Store { base, off, .. }
+        | Insn::Atomic { base, off, .. }
+        | Insn::LoadAcquire { base, off, .. }
+        | Insn::StoreRelease { base, off, .. } => Some((base, off)),
+        _ => None,
+    }
+}
+
+/// How far below R10 a place in the frame is.
+fn below(at: Option<i32>) -> u32 {
+    at.map_or(0, |at| if at < 0 { at.unsigned_abs() } else { 0 })
+}
+
+/// The origins at the beginning of each block.
+fn origins(image: &Image, function: &Function) -> Vec<Origins> {
+    let mut entries: Vec<Option<Origins>> = vec![None; function.blocks.len()];
+    let mut pending = vec![0];
+    if let Some(first) = entries.first_mut() {
+        *first = Some(Origins::at_entry());
+    }
+    while let Some(number) = pending.pop() {
+        let (Some(block), Some(mut now)) = (function.blocks.get(number), entries[number]) else {
+            continue;
+        };
+        for pc in (block.start.0..block.end.0).map(Pc) {
+            if let Some(insn) = image.program.get(pc) {
+                now.step(image, insn);
+            }
+        }
+        for next in block.exit.successors() {
+            let joined = entries[next].map_or(now, |before| before.join(&now));
+            if entries[next] != Some(joined) {
+                entries[next] = Some(joined);
+                pending.push(next);
+            }
+        }
+    }
+    entries.into_iter().map(|entry| entry.unwrap_or_else(Origins::at_entry)).collect()
+}
