@@ -1,2 +1,3 @@
 //! The command `bpfkit`.
+mod pcap;
 fn main() {}
