@@ -1,1 +1,29 @@
-//! bpf-maps
+#![doc = include_str!("../README.md")]
+
+mod sync;
+mod barrier;
+pub mod cpu;
+pub mod reclaim;
+mod bytes;
+mod percpu;
+mod special;
+mod error;
+mod shape;
+mod world;
+mod map;
+pub mod host;
+mod handle;
+mod slab;
+pub mod types;
+#[cfg(all(test, loom))]
+mod models;
+
+pub use bytes::SharedBytes;
+pub use cpu::{CpuId, Cpus};
+pub use error::MapError;
+pub use handle::MapHandle;
+pub use host::Host;
+pub use map::{HostHandle, Map};
+pub use shape::{MapCore, MapShape};
+pub use types::{create, create_with};
+pub use world::World;

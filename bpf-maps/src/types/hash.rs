@@ -1,0 +1,587 @@
+//! Hash maps: entries at keys, one value each, or one each a CPU.
+//!
+//! Lookups take no lock: they walk a bucket from its head, and begin again if they notice that
+//! they have strayed into another bucket (see [`slab`](crate::slab)). Whoever changes a bucket
+//! holds its lock. A lock is shared by several buckets, and has an element of its own, so that
+//! an update can put a whole new element in the place of an old one even when the map is full;
+//! the old one is then the lock's.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bpf_abi::map::{MapFlags, MapType, UpdateFlags};
+
+use crate::bytes::{Memory, SharedBytes, WORD, word_of};
+use crate::cpu::CpuId;
+use crate::error::MapError;
+use crate::host::{Batch, BatchKinds};
+use crate::map::Map;
+use crate::percpu::PercpuValues;
+use crate::shape::{MapCore, MapShape};
+use crate::slab::{ElemId, Link, Slab};
+use crate::sync::lock;
+use crate::world::World;
+
+/// Entries at keys. Linux: `htab_map_ops`, `htab_percpu_map_ops`.
+#[derive(Debug)]
+pub(crate) struct Hash {
+    core: MapCore,
+    table: Table,
+    /// The values, if there is one a CPU: then elements have none.
+    percpu: Option<PercpuValues>,
+}
+
+/// The buckets and their elements.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) slab: Slab,
+    /// The first link of each bucket.
+    heads: Memory,
+    /// The number of buckets less one: they are a power of two.
+    mask: u32,
+    stripes: Box<[Stripe]>,
+    seed: u64,
+}
+
+/// A lock of some buckets, and the element that stands in when one of theirs is replaced.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Stripe(pub(crate) Mutex<ElemId>);
+
+/// Where an element is in its bucket: what links to it, and what it links to.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    elem: ElemId,
+    before: Option<ElemId>,
+}
+
+impl Table {
+    /// An empty table.
+    pub(crate) fn new(shape: &MapShape, world: &World, value_len: usize) -> Result<Self, MapError> {
+        let buckets = u64::from(shape.max_entries).next_power_of_two();
+        let locks = (u64::from(world.cpus().count()) * 4).next_power_of_two().min(buckets);
+        // Both are powers of two that a `u32` less one can hold.
+        let mask = (buckets - 1) as u32;
+        let locks = locks as u32;
+        let slab = Slab::new(shape.max_entries, locks, shape.key_len(), value_len)?;
+        let stripes = (0..locks).map(|nth| Stripe(Mutex::new(slab.apart(nth)))).collect();
+        let zero_seed = shape.flags.contains(MapFlags::ZERO_SEED);
+        let seed = if zero_seed { 0 } else { world.seed() };
+        Ok(Self { slab, heads: Memory::new(buckets, 64)?, mask, stripes, seed })
+    }
+
+    pub(crate) fn buckets(&self) -> u32 {
+        self.mask + 1
+    }
+
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> u32 {
+        hash(self.seed, key)
+    }
+
+    #[inline]
+    fn head(&self, bucket: u32) -> &AtomicU64 {
+        &self.heads[bucket as usize]
+    }
+
+    #[inline]
+    pub(crate) fn first(&self, bucket: u32) -> Link {
+        let link = self.head(bucket).load(Ordering::Acquire) as u32;
+        if link == 0 { Link::end_of(bucket) } else { Link(link) }
+    }
+
+    /// The lock of a bucket.
+    pub(crate) fn stripe(&self, bucket: u32) -> &Stripe {
+        &self.stripes[bucket as usize & (self.stripes.len() - 1)]
+    }
+
+    pub(crate) fn bucket_of(&self, hash: u32) -> u32 {
+        hash & self.mask
+    }
+
+    /// The element with this key, found without a lock.
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8]) -> Option<ElemId> {
+        let hash = self.hash(key);
+        let bucket = self.bucket_of(hash);
+        'again: loop {
+            let mut link = self.first(bucket);
+            while let Some(elem) = link.elem() {
+                match self.slab.has_key(elem, hash, key) {
+                    Some(true) => return Some(elem),
+                    Some(false) => link = self.slab.next(elem),
+                    None => continue 'again,
+                }
+            }
+            if link == Link::end_of(bucket) {
+                return None;
+            }
+        }
+    }
+
+    /// The element with this key. The bucket is locked.
+    fn place(&self, bucket: u32, hash: u32, key: &[u8]) -> Option<Place> {
+        let mut before = None;
+        let mut link = self.first(bucket);
+        while let Some(elem) = link.elem() {
+            if self.slab.has_key(elem, hash, key) == Some(true) {
+                return Some(Place { elem, before });
+            }
+            before = Some(elem);
+            link = self.slab.next(elem);
+        }
+        None
+    }
+
+    /// Where an element is. The bucket is locked.
+    pub(crate) fn place_of(&self, bucket: u32, wanted: ElemId) -> Option<Option<ElemId>> {
+        let mut before = None;
+        let mut link = self.first(bucket);
+        while let Some(elem) = link.elem() {
+            if elem == wanted {
+                return Some(before);
+            }
+            before = Some(elem);
+            link = self.slab.next(elem);
+        }
+        None
+    }
+
+    /// Sets what follows `before`, or is first. The bucket is locked.
+    pub(crate) fn relink(&self, bucket: u32, before: Option<ElemId>, link: Link) {
+        match before {
+            Some(before) => self.slab.set_next(before, link),
+            None => self.head(bucket).store(u64::from(link.0), Ordering::Release),
+        }
+    }
+
+    /// Puts an element first. The bucket is locked.
+    fn insert(&self, bucket: u32, elem: ElemId) {
+        self.slab.set_next(elem, self.first(bucket));
+        self.relink(bucket, None, Link::to(elem));
+    }
+
+    /// The elements of a bucket, which is locked, or may change meanwhile.
+    fn elems(&self, bucket: u32) -> impl Iterator<Item = ElemId> {
+        let mut link = self.first(bucket);
+        std::iter::from_fn(move || {
+            let elem = link.elem()?;
+            link = self.slab.next(elem);
+            Some(elem)
+        })
+    }
+
+    /// The key after `key` in the order of the buckets.
+    pub(crate) fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), MapError> {
+        let found = key.and_then(|key| self.find(key).map(|elem| (self.hash(key), elem)));
+        let mut bucket = 0;
+        if let Some((hash, elem)) = found {
+            bucket = self.bucket_of(hash);
+            let link = self.slab.next(elem);
+            if let Some(after) = link.elem() {
+                self.slab.key(after).copy_to(next);
+                return Ok(());
+            }
+            bucket += 1;
+        }
+        let rest = (bucket..self.buckets()).find_map(|bucket| self.first(bucket).elem());
+        let elem = rest.ok_or(MapError::NotFound)?;
+        self.slab.key(elem).copy_to(next);
+        Ok(())
+    }
+}
+
+impl Hash {
+    /// An empty map.
+    pub(crate) fn new(shape: MapShape, world: &World) -> Result<Self, MapError> {
+        let has_percpu = shape.map_type == MapType::PercpuHash;
+        let value_len = if has_percpu { 0 } else { shape.value_len() };
+        let table = Table::new(&shape, world, value_len)?;
+        let percpu = if has_percpu {
+            Some(PercpuValues::new(&shape, table.slab.capacity(), world.cpus().count())?)
+        } else {
+            None
+        };
+        Ok(Self { core: MapCore::new(shape), table, percpu })
+    }
+
+    /// Updates an entry, or makes one; `fill` writes a value into an element, which is an
+    /// entry's already or new.
+    fn put(
+        &self,
+        key: &[u8],
+        flags: UpdateFlags,
+        fill: impl Fn(ElemId, Occasion) -> Result<(), MapError>,
+    ) -> Result<(), MapError> {
+        self.shape().check_update_flags(flags)?;
+        let table = &self.table;
+        let hash = table.hash(key);
+        let bucket = table.bucket_of(hash);
+        let mut spare = lock(&table.stripe(bucket).0);
+        let old = table.place(bucket, hash, key);
+        match old {
+            Some(_) if flags.contains(UpdateFlags::NOEXIST) => return Err(MapError::Exists),
+            None if flags.contains(UpdateFlags::EXIST) => return Err(MapError::NotFound),
+            // Under a lock in the value, or a CPU's own: in place.
+            Some(old) if self.percpu.is_some() || flags.contains(UpdateFlags::LOCK) => {
+                return fill(old.elem, Occasion::Old);
+            }
+            Some(old) => {
+                let new = *spare;
+                table.slab.set_key(new, hash, key);
+                fill(new, Occasion::New)?;
+                table.slab.set_next(new, table.slab.next(old.elem));
+                table.relink(bucket, old.before, Link::to(new));
+                *spare = old.elem;
+            }
+            None => {
+                let new = table.slab.take().ok_or(MapError::Full)?;
+                table.slab.set_key(new, hash, key);
+                if let Err(error) = fill(new, Occasion::New) {
+                    table.slab.free(new);
+                    return Err(error);
+                }
+                table.insert(bucket, new);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the entry at `key`, after `last` has looked at it.
+    fn remove(&self, key: &[u8], last: impl FnOnce(ElemId)) -> Result<(), MapError> {
+        let table = &self.table;
+        let hash = table.hash(key);
+        let bucket = table.bucket_of(hash);
+        let _guard = lock(&table.stripe(bucket).0);
+        let place = table.place(bucket, hash, key).ok_or(MapError::NotFound)?;
+        last(place.elem);
+        table.relink(bucket, place.before, table.slab.next(place.elem));
+        table.slab.free(place.elem);
+        Ok(())
+    }
+
+    fn copy_out(&self, elem: ElemId, out: &mut [u8], flags: UpdateFlags) {
+        match &self.percpu {
+            Some(values) => values.read(elem.0, out),
+            None => self.shape().load(self.table.slab.value(elem), out, flags),
+        }
+    }
+
+    fn store(&self, elem: ElemId, value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
+        self.shape().store(self.table.slab.value(elem), value, flags)
+    }
+}
+
+/// Whether a value is written into an entry that there is, or for a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Occasion {
+    Old,
+    New,
+}
+
+impl Map for Hash {
+    fn core(&self) -> &MapCore {
+        &self.core
+    }
+
+    fn lookup(&self, cpu: CpuId, key: &[u8]) -> Option<SharedBytes<'_>> {
+        let elem = self.table.find(key)?;
+        match &self.percpu {
+            Some(values) => values.value(cpu, elem.0),
+            None => Some(self.table.slab.value(elem)),
+        }
+    }
+
+    fn update(
+        &self,
+        cpu: CpuId,
+        key: &[u8],
+        value: &[u8],
+        flags: UpdateFlags,
+    ) -> Result<(), MapError> {
+        self.put(key, flags, |elem, occasion| match (&self.percpu, occasion) {
+            (None, Occasion::Old | Occasion::New) => self.store(elem, value, flags),
+            (Some(values), Occasion::New) => {
+                values.write_one(cpu, elem.0, value);
+                Ok(())
+            }
+            (Some(values), Occasion::Old) => {
+                let place = values.value(cpu, elem.0).ok_or(MapError::NotFound)?;
+                place.copy_from(value);
+                Ok(())
+            }
+        })
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<(), MapError> {
+        self.remove(key, |_| {})
+    }
+
+    fn host_value_size(&self) -> usize {
+        self.percpu.as_ref().map_or(self.shape().value_len(), PercpuValues::host_value_size)
+    }
+
+    fn read(&self, key: &[u8], out: &mut [u8], flags: UpdateFlags) -> Result<(), MapError> {
+        let elem = self.table.find(key).ok_or(MapError::NotFound)?;
+        self.copy_out(elem, out, flags);
+        Ok(())
+    }
+
+    fn write(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
+        self.put(key, flags, |elem, _| match &self.percpu {
+            None => self.store(elem, value, flags),
+            Some(values) => {
+                values.write(elem.0, value);
+                Ok(())
+            }
+        })
+    }
+
+    fn take(&self, key: &[u8], out: &mut [u8]) -> Result<(), MapError> {
+        self.remove(key, |elem| self.copy_out(elem, out, UpdateFlags::empty()))
+    }
+
+    fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), MapError> {
+        self.table.next_key(key, next)
+    }
+
+    fn batch_kinds(&self) -> BatchKinds {
+        BatchKinds::all()
+    }
+
+    fn read_batch(
+        &self,
+        cursor: Option<&[u8]>,
+        max: usize,
+        takes: bool,
+    ) -> Result<Batch, MapError> {
+        let table = &self.table;
+        let start = cursor.map_or(0, |cursor| word_of(cursor.get(..4).unwrap_or(cursor)));
+        let start = u32::try_from(start).unwrap_or(u32::MAX);
+        let mut batch = Batch::default();
+        for bucket in start..table.buckets() {
+            let _guard = lock(&table.stripe(bucket).0);
+            let elems: Vec<ElemId> = table.elems(bucket).collect();
+            if batch.entries.len() + elems.len() > max {
+                if batch.entries.is_empty() {
+                    return Err(MapError::NoSpace);
+                }
+                batch.next = Some(bucket.to_le_bytes().to_vec());
+                return Ok(batch);
+            }
+            for elem in elems {
+                let mut value = vec![0; self.host_value_size()];
+                self.copy_out(elem, &mut value, UpdateFlags::empty());
+                batch.entries.push((table.slab.key(elem).to_vec(), value));
+                if takes {
+                    table.relink(bucket, None, table.slab.next(elem));
+                    table.slab.free(elem);
+                }
+            }
+        }
+        Ok(batch)
+    }
+}
+
+/// Mixes a key into 32 bits, by multiplying words to double width and folding.
+#[inline]
+pub(crate) fn hash(seed: u64, key: &[u8]) -> u32 {
+    const ODD: u64 = 0xd6e8_feb8_6659_fd93;
+    let fold = |a: u64, b: u64| {
+        let wide = u128::from(a) * u128::from(b);
+        (wide as u64) ^ (wide >> 64) as u64
+    };
+    let mut state = seed ^ (key.len() as u64).wrapping_mul(ODD);
+    for chunk in key.chunks(WORD) {
+        state = fold(state ^ word_of(chunk) ^ 0xa076_1d64_78bd_642f, ODD).wrapping_add(seed);
+    }
+    let state = fold(state, 0xe703_7ed1_a0b4_28db);
+    (state ^ state >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::thread;
+
+    use bpf_abi::map::MapSpec;
+
+    use super::*;
+    use crate::create;
+
+    const NONE: UpdateFlags = UpdateFlags::empty();
+
+    fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> Arc<dyn Map> {
+        let spec = MapSpec::new("h", map_type, key_size, value_size, max_entries);
+        create(&spec, &World::with_cpus(2)).unwrap()
+    }
+
+    fn key(n: u32) -> [u8; 4] {
+        n.to_le_bytes()
+    }
+
+    #[test]
+    fn it_holds_what_a_plain_map_would() {
+        let hash = map(MapType::Hash, 4, 4, 50);
+        let mut plain = BTreeMap::new();
+        let mut random = 1_u32;
+        for step in 0..if cfg!(miri) { 300 } else { 20_000_u32 } {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let n = (random >> 16) % 80;
+            if random >> 30 == 0 {
+                assert_eq!(hash.delete(&key(n)).is_ok(), plain.remove(&n).is_some());
+            } else {
+                let fits = plain.len() < 50 || plain.contains_key(&n);
+                let result = hash.update(CpuId(0), &key(n), &key(step), NONE);
+                assert_eq!(result, if fits { Ok(()) } else { Err(MapError::Full) });
+                if fits {
+                    plain.insert(n, step);
+                }
+            }
+            let seen = hash.lookup(CpuId(0), &key(n)).map(SharedBytes::to_vec);
+            assert_eq!(seen, plain.get(&n).map(|step| key(*step).to_vec()));
+        }
+        let entries: BTreeMap<_, _> = hash.host().entries().unwrap().into_iter().collect();
+        let plain: BTreeMap<_, _> =
+            plain.iter().map(|(n, step)| (key(*n).to_vec(), key(*step).to_vec())).collect();
+        assert_eq!(entries, plain);
+    }
+
+    #[test]
+    fn a_full_map_can_still_be_updated_but_not_grown() {
+        for map_type in [MapType::Hash, MapType::PercpuHash] {
+            let hash = map(map_type, 4, 8, 3);
+            for n in 0..3 {
+                hash.update(CpuId(0), &key(n), &[1; 8], NONE).unwrap();
+            }
+            for n in (0..3).cycle().take(20) {
+                hash.update(CpuId(1), &key(n), &[2; 8], NONE).unwrap();
+            }
+            let error = hash.update(CpuId(0), &key(3), &[1; 8], NONE);
+            assert_eq!(error, Err(MapError::Full));
+            hash.delete(&key(1)).unwrap();
+            hash.update(CpuId(0), &key(3), &[1; 8], NONE).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_deleted_value_is_used_again_at_once() {
+        let hash = map(MapType::Hash, 4, 8, 10);
+        hash.update(CpuId(0), &key(1), &[1; 8], NONE).unwrap();
+        let held = hash.lookup(CpuId(0), &key(1)).unwrap();
+        hash.delete(&key(1)).unwrap();
+        hash.update(CpuId(0), &key(2), &[2; 8], NONE).unwrap();
+        assert_eq!(held.to_vec(), [2; 8]);
+    }
+
+    #[test]
+    fn flags_say_whether_a_key_must_be_new_or_old() {
+        let hash = map(MapType::Hash, 4, 8, 10);
+        let update = |flags| hash.update(CpuId(0), &key(1), &[1; 8], flags);
+        assert_eq!(update(UpdateFlags::EXIST), Err(MapError::NotFound));
+        assert_eq!(update(UpdateFlags::NOEXIST), Ok(()));
+        assert_eq!(update(UpdateFlags::NOEXIST), Err(MapError::Exists));
+        assert_eq!(update(UpdateFlags::EXIST), Ok(()));
+        let both = UpdateFlags::EXIST | UpdateFlags::NOEXIST;
+        assert_eq!(update(both), Err(MapError::OperationFlags(both)));
+    }
+
+    #[test]
+    fn a_new_percpu_entry_is_zero_on_other_cpus_even_if_used_before() {
+        let hash = map(MapType::PercpuHash, 4, 4, 1);
+        let all = [[7; 8], [7; 8]].concat();
+        hash.host().update(&key(1), &all, NONE).unwrap();
+        assert_eq!(hash.lookup(CpuId(1), &key(1)).unwrap().to_vec(), [7; 4]);
+        hash.delete(&key(1)).unwrap();
+        hash.update(CpuId(1), &key(2), &[9; 4], NONE).unwrap();
+        let seen = hash.host().lookup(&key(2), NONE).unwrap();
+        assert_eq!(seen, [[0; 8], [9, 9, 9, 9, 0, 0, 0, 0]].concat());
+        hash.update(CpuId(0), &key(2), &[1; 4], NONE).unwrap();
+        assert_eq!(hash.lookup(CpuId(1), &key(2)).unwrap().to_vec(), [9; 4]);
+    }
+
+    #[test]
+    fn batches_cover_every_entry_once() {
+        let hash = map(MapType::Hash, 4, 4, 100);
+        for n in 0..100 {
+            hash.host().update(&key(n), &key(n), NONE).unwrap();
+        }
+        let mut seen = Vec::new();
+        let mut cursor = None;
+        loop {
+            let batch = hash.host().lookup_batch(cursor.as_deref(), 9).unwrap();
+            assert!(batch.entries.len() <= 9);
+            seen.extend(batch.entries);
+            cursor = batch.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        seen.sort();
+        let mut wanted: Vec<_> = (0..100).map(|n| (key(n).to_vec(), key(n).to_vec())).collect();
+        wanted.sort();
+        assert_eq!(seen, wanted);
+        let taken = hash.host().lookup_and_delete_batch(None, 1000).unwrap();
+        assert_eq!(taken.entries.len(), 100);
+        assert_eq!(hash.host().entries().unwrap(), []);
+        assert_eq!(hash.host().lookup_batch(None, 1), Ok(Batch::default()));
+    }
+
+    #[test]
+    fn a_lookup_never_misses_a_key_that_stays_nor_finds_a_wrong_value() {
+        let hash = map(MapType::Hash, 16, 16, 8);
+        let wide = |n: u32| [key(n), key(n), key(n), key(n)].concat();
+        // Keys 0 and 1 stay, and are replaced all the time; others come and go.
+        for n in 0..2 {
+            hash.update(CpuId(0), &wide(n), &wide(n), NONE).unwrap();
+        }
+        let each = if cfg!(miri) { 60 } else { 30_000_u32 };
+        thread::scope(|scope| {
+            for writer in 0..2_u32 {
+                let hash = &hash;
+                scope.spawn(move || {
+                    for step in 0..each {
+                        let n = 2 + (step * 7 + writer) % 20;
+                        let _ = hash.update(CpuId(0), &wide(n), &wide(n), NONE);
+                        let _ = hash.delete(&wide(2 + (step * 3 + writer) % 20));
+                        hash.update(CpuId(0), &wide(writer), &wide(writer), NONE).unwrap();
+                    }
+                });
+            }
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for step in 0..each {
+                        let stays = wide(step % 2);
+                        assert!(
+                            hash.lookup(CpuId(0), &stays).is_some(),
+                            "key {} is gone",
+                            step % 2
+                        );
+                        let mut next = [0; 16];
+                        let _ = hash.next_key(Some(&stays), &mut next);
+                    }
+                });
+            }
+        });
+        assert!(hash.host().entries().unwrap().len() <= 8);
+    }
+
+    #[test]
+    fn equal_seeds_order_keys_alike_and_hashes_spread() {
+        let order = || {
+            let hash = map(MapType::Hash, 4, 4, 64);
+            for n in 0..64 {
+                hash.update(CpuId(0), &key(n), &key(n), NONE).unwrap();
+            }
+            hash.host().entries().unwrap()
+        };
+        assert_eq!(order(), order());
+        let mut buckets = [0_u32; 256];
+        for n in 0..256 * 16_u32 {
+            buckets[hash(1, &n.to_le_bytes()) as usize % 256] += 1;
+        }
+        // Sixteen each on average; a fair throw of this size stays well within these bounds.
+        assert!(buckets.iter().all(|count| (2..40).contains(count)), "{buckets:?}");
+    }
+}
