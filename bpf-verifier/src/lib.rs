@@ -2,13 +2,13 @@
 
 pub mod host;
 mod options;
-mod error;
-mod env;
-mod cx;
+pub mod error;
+pub mod env;
+pub mod cx;
 pub mod scalar;
-mod state;
-mod walk;
-mod log;
+pub mod state;
+pub mod walk;
+pub mod log;
 
 pub use error::{Place, Reason, Refusal, Rejection};
 pub use options::{Cancel, LogOptions, Options};
