@@ -1,8 +1,12 @@
 //! The record of a verification, in the kernel's words.
 
+mod state;
+
 use std::fmt;
 
 use crate::options::LogOptions;
+
+pub use state::{Bits, Show, Signed, TypeName, Unsigned, kind_name};
 
 /// The text of the log, as it grows.
 ///
@@ -11,6 +15,10 @@ use crate::options::LogOptions;
 pub struct Log {
     level: u32,
     text: String,
+    /// Where the instruction printed last ends. Linux: `prev_log_pos`.
+    insn_end: usize,
+    /// How many bytes that instruction took. Linux: `prev_insn_print_pos`.
+    insn_len: usize,
 }
 
 /// A place in the log to return to.
@@ -22,7 +30,7 @@ pub struct LogMark(usize);
 impl Log {
     /// An empty log.
     pub fn new(options: LogOptions) -> Self {
-        Self { level: options.level, text: String::new() }
+        Self { level: options.level, text: String::new(), insn_end: 0, insn_len: 0 }
     }
 
     /// Whether anything is recorded at all.
@@ -66,6 +74,29 @@ impl Log {
     /// Linux: `bpf_vlog_reset`.
     pub fn rewind(&mut self, mark: LogMark) {
         self.text.truncate(mark.0);
+    }
+
+    /// Adds a whole instruction, newline included: what it touches may be added to its line.
+    pub fn print_insn(&mut self, text: fmt::Arguments<'_>) {
+        let start = self.text.len();
+        self.print(text);
+        self.insn_end = self.text.len();
+        self.insn_len = self.insn_end - start;
+    }
+
+    /// Goes on in the line of the instruction printed last, at the comment column, if nothing
+    /// was added since; says whether it does.
+    ///
+    /// Linux: `vlog_alignment` and the beginning of `print_insn_state`.
+    pub fn continue_insn(&mut self) -> bool {
+        if self.insn_end == 0 || self.insn_end != self.text.len() {
+            return false;
+        }
+        let column = (self.insn_len + 4).max(40).next_multiple_of(8);
+        self.text.truncate(self.insn_end - 1);
+        let spaces = column - self.insn_len - 1;
+        self.print(format_args!("{:spaces$};", ""));
+        true
     }
 
     /// The text so far.

@@ -120,7 +120,7 @@ fn slot_text(
             if let Held::Iter(iter) = slot.held
                 && let Some(ref_id) = iter.ref_id
             {
-                let name = env.btf(iter.ty.btf).map_or("", |btf| btf.name_of(iter.ty.type_id()));
+                let name = env.btf(iter.ty.btf).map_or("", |btf| btf.name_of(iter.ty.id));
                 write!(
                     out,
                     " fp-{off}=iter_{}(ref_id={ref_id},state={},depth={})",
@@ -241,7 +241,7 @@ impl Shown<'_, '_> {
                 }
             }
             PointerKind::Btf { ty } => {
-                let name = self.env.btf(ty.btf).map_or("", |btf| btf.name_of(ty.type_id()));
+                let name = self.env.btf(ty.btf).map_or("", |btf| btf.name_of(ty.id));
                 f.write_str(name)?;
             }
             PointerKind::Ctx
@@ -424,11 +424,7 @@ pub struct Unsigned(pub u64);
 
 impl fmt::Display for Unsigned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 <= u16::MAX.into() {
-            write!(f, "{}", self.0)
-        } else {
-            write!(f, "{:#x}", self.0)
-        }
+        if self.0 <= u16::MAX.into() { write!(f, "{}", self.0) } else { write!(f, "{:#x}", self.0) }
     }
 }
 
@@ -498,10 +494,8 @@ impl fmt::Display for TypeName {
         }
         f.write_str(kind_name(kind))?;
         if flags.contains(PtrFlags::MAYBE_NULL) {
-            f.write_str(match kind {
-                PointerKind::Btf { .. } => "or_null_",
-                _ => "_or_null",
-            })?;
+            let is_btf = matches!(kind, PointerKind::Btf { .. });
+            f.write_str(if is_btf { "or_null_" } else { "_or_null" })?;
         }
         Ok(())
     }

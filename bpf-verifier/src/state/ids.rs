@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
+use crate::state::value::Link;
+
 /// An identity, given out once in a verification.
 ///
 /// One counter serves everything that needs telling apart: pointers that become non-null
@@ -87,13 +89,28 @@ impl IdMap {
         }
     }
 
-    /// The same for scalars: one without an identity counts as having one of its own.
+    /// The same for members of groups of scalars. A member that was moved from its group's base
+    /// does not stand for one that was not.
+    pub fn links_correspond(&mut self, old: Option<Link>, cur: Option<Link>) -> bool {
+        match (old, cur) {
+            (None, None) => true,
+            (Some(old), Some(cur)) => self.pair(Self::member(old), Self::member(cur)),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    /// The same, a scalar that is in no group counting as being alone in one.
     ///
     /// Linux: `check_scalar_ids`.
-    pub fn scalars_correspond(&mut self, old: Option<Id>, cur: Option<Id>) -> bool {
-        let old = old.map_or_else(|| self.lone(), Id::number);
-        let cur = cur.map_or_else(|| self.lone(), Id::number);
+    pub fn scalars_correspond(&mut self, old: Option<Link>, cur: Option<Link>) -> bool {
+        let old = old.map_or_else(|| self.lone(), Self::member);
+        let cur = cur.map_or_else(|| self.lone(), Self::member);
         self.pair(old, cur)
+    }
+
+    /// Linux: an `id` with `BPF_ADD_CONST`.
+    const fn member(link: Link) -> u32 {
+        link.id.number() | if link.delta.is_some() { 1 << 31 } else { 0 }
     }
 
     /// The number of an identity that nothing else has.
@@ -134,7 +151,7 @@ mod tests {
 
     #[test]
     fn scalars_without_identity_stand_for_themselves() {
-        let a = Id::new(1);
+        let a = Id::new(1).map(|id| Link { id, delta: None });
         let mut map = IdMap::default();
         map.reset(5);
         assert!(map.scalars_correspond(None, a));

@@ -1,6 +1,7 @@
 //! Pointers, and what they can point to.
 
 use bitflags::bitflags;
+use bpf_btf::TypeId;
 
 use crate::scalar::Scalar;
 use crate::state::ids::Id;
@@ -53,7 +54,7 @@ pub struct BtfType {
     /// The object.
     pub btf: BtfNo,
     /// The type's id in it.
-    pub id: u32,
+    pub id: TypeId,
 }
 
 bitflags! {

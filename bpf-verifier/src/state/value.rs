@@ -53,6 +53,11 @@ impl Number {
         Self { set, link: None, precise: false }
     }
 
+    /// How far it is from its group's base, if it was moved.
+    pub fn delta(&self) -> Option<i32> {
+        self.link.and_then(|link| link.delta)
+    }
+
     /// Exactly this number.
     pub const fn constant(value: u64) -> Self {
         Self::of(Scalar::constant(value))

@@ -38,10 +38,17 @@ pub enum WalkError {
     },
 
     /// More branches are waiting than may wait.
-    #[error("The sequence of {limit} jumps is too complex.")]
+    #[error("The sequence of {jumps} jumps is too complex.")]
     TooManyBranches {
-        /// How many may wait.
-        limit: usize,
+        /// How many wait.
+        jumps: usize,
+    },
+
+    /// More branches are waiting than may wait, the last a function called at another time.
+    #[error("The sequence of {jumps} jumps is too complex for async cb.")]
+    TooManyAsync {
+        /// How many wait.
+        jumps: usize,
     },
 
     /// A loop came back to a state that it had been in.
@@ -74,9 +81,10 @@ impl Refusal for WalkError {
     fn errno(&self) -> Errno {
         match self {
             Self::Unreadable { .. } | Self::FramePointerWritten => Errno::EACCES,
-            Self::OutOfProgram { .. } | Self::TooManyBranches { .. } | Self::Bug { .. } => {
-                Errno::EFAULT
-            }
+            Self::OutOfProgram { .. }
+            | Self::TooManyBranches { .. }
+            | Self::TooManyAsync { .. }
+            | Self::Bug { .. } => Errno::EFAULT,
             Self::TooManyInsns { .. } | Self::TooManyFrames { .. } => Errno::E2BIG,
             Self::InfiniteLoop { .. } => Errno::EINVAL,
             Self::Cancelled => Errno::EAGAIN,

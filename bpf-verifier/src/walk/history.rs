@@ -4,6 +4,7 @@ use bitflags::bitflags;
 use bpf_isa::Pc;
 
 use crate::state::{FrameNo, LinkedRegs, SlotNo};
+use crate::walk::kept::KeptId;
 
 bitflags! {
     /// Which operands of a comparison are stack pointers, whose precision nothing depends on.
@@ -34,12 +35,63 @@ pub struct StackTouch {
 pub struct Step {
     /// The instruction.
     pub pc: Pc,
-    /// The one walked before it.
-    pub prev: Pc,
+    /// The one walked before it; none at the beginning.
+    pub prev: Option<Pc>,
     /// The slot it touched, if it is a load or store.
     pub stack: Option<StackTouch>,
     /// Which operands are stack pointers, if it is a comparison.
     pub stack_operands: StackOperands,
-    /// The scalars that moved together with those it compares.
-    pub linked: LinkedRegs,
+    /// The scalars that moved together with those it compares. Few instructions have any.
+    pub linked: Option<Box<LinkedRegs>>,
+}
+
+/// How a path came where it is since the last state that was kept on it.
+///
+/// Linux: the part of `struct bpf_verifier_state` that is about its place among others.
+#[derive(Clone, Debug)]
+pub(super) struct Track {
+    /// The state kept last on this path.
+    pub(super) parent: Option<KeptId>,
+    /// The steps that are not simply to the next instruction, and those with more to remember.
+    /// Linux: `jmp_history`.
+    pub(super) steps: Vec<Step>,
+    /// The first instruction after the parent. Linux: `first_insn_idx`.
+    pub(super) first: Pc,
+    /// The instruction walked last. Linux: `last_insn_idx`.
+    pub(super) last: Option<Pc>,
+    /// How many states were kept on this path. Linux: `dfs_depth`.
+    pub(super) depth: u32,
+}
+
+impl Track {
+    /// A path that begins at `first`.
+    pub(super) const fn starting(first: Pc) -> Self {
+        Self { parent: None, steps: Vec::new(), first, last: None, depth: 0 }
+    }
+
+    /// The instruction walked before the one at `pc`, and how many steps lead to it, `steps`
+    /// being those that lead to `pc`. `None` if the path began at `pc`.
+    ///
+    /// Linux: `get_prev_insn_idx`.
+    pub(super) fn before(&self, pc: Pc, steps: usize) -> Option<(Option<Pc>, usize)> {
+        let last = steps.checked_sub(1).and_then(|last| self.steps.get(last));
+        if pc == self.first {
+            match last {
+                None => return None,
+                Some(step) if steps == 1 && step.pc == pc => return None,
+                Some(_) => {}
+            }
+        }
+        match last {
+            Some(step) if step.pc == pc => Some((step.prev, steps - 1)),
+            Some(_) | None => Some((pc.offset(-1), steps)),
+        }
+    }
+
+    /// What is remembered of the instruction at `pc`, `steps` being those that lead to it.
+    ///
+    /// Linux: `get_jmp_hist_entry`.
+    pub(super) fn step_at(&self, pc: Pc, steps: usize) -> Option<&Step> {
+        self.steps.get(steps.checked_sub(1)?).filter(|step| step.pc == pc)
+    }
 }

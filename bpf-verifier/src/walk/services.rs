@@ -5,8 +5,12 @@ use bpf_isa::{Pc, Reg};
 
 use crate::cx::StepCx;
 use crate::error::Reason;
-use crate::state::{FrameNo, FrameRole, LinkedRegs, SlotNo, State, SubprogId};
-use crate::walk::{Pending, StackOperands, StackTouch, Step, WalkError};
+use crate::log::Show;
+use crate::state::{FrameNo, FrameRole, LinkedRegs, SlotNo, State, SubprogId, Value};
+use crate::walk::backtrack::Wanted;
+use crate::walk::history::Track;
+use crate::walk::subsumes::widen;
+use crate::walk::{Pending, StackOperands, StackTouch, WalkError, precise};
 
 impl StepCx<'_, '_> {
     /// Puts a branch aside: a copy of the state, to be walked from `to` on when the paths before
@@ -18,19 +22,61 @@ impl StepCx<'_, '_> {
     ///
     /// Returns an error if too many branches wait.
     pub fn push_branch(&mut self, to: Pc) -> Result<&mut State, Reason> {
-        let branch = Pending {
+        self.paths.pending.push(Pending {
             state: self.state.clone(),
             track: self.paths.track.clone(),
             pc: to,
             prev_pc: self.pc,
             mark: self.env.log.mark(),
-        };
-        self.paths.pending.push(branch);
-        if self.paths.pending.len() > MAX_PENDING_BRANCHES {
-            return Err(WalkError::TooManyBranches { limit: MAX_PENDING_BRANCHES }.into());
+        });
+        let jumps = self.paths.pending.len();
+        if jumps > MAX_PENDING_BRANCHES {
+            return Err(WalkError::TooManyBranches { jumps }.into());
+        }
+        if let Some(parent) = self.paths.track.parent {
+            self.paths.kept.get_mut(parent).branches += 1;
         }
         let branch = self.paths.pending.last_mut().expect("just pushed");
         Ok(&mut branch.state)
+    }
+
+    /// Puts aside the next round of a loop that this instruction closes or continues: like
+    /// [`push_branch`](Self::push_branch), but scalars that differ from those of the round
+    /// before, and that no conclusion was drawn from, become unknown.
+    ///
+    /// Linux: `push_stack` and `widen_imprecise_scalars`, in `process_iter_next_call` and for
+    /// `may_goto`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if too many branches wait, or the instruction is not one before which
+    /// states are kept.
+    pub fn push_round(&mut self, to: Pc) -> Result<&mut State, Reason> {
+        let parent = self.paths.track.parent.map(|parent| self.paths.kept.get(parent));
+        let Some(parent) = parent.filter(|parent| parent.pc == self.pc) else {
+            return Err(WalkError::Bug { what: "bad parent state for iter next call" }.into());
+        };
+        let depth = parent.track.depth;
+        let previous = self.paths.previous_round(self.state, self.pc, depth);
+        self.push_branch(to)?;
+        let branch = self.paths.pending.last_mut().expect("just pushed");
+        if let Some(previous) = previous {
+            let old = &self.paths.kept.get(previous).state;
+            widen(self.env, &mut self.paths.ids, old, &mut branch.state);
+        }
+        Ok(&mut branch.state)
+    }
+
+    /// A callback has returned to the call at `to`, which may call it again: scalars that differ
+    /// from those of the round before, and that no conclusion was drawn from, become unknown.
+    ///
+    /// Linux: `widen_imprecise_scalars`, in `prepare_func_exit`.
+    pub fn widen_round(&mut self, to: Pc) {
+        let depth = self.paths.track.depth;
+        if let Some(previous) = self.paths.previous_round(self.state, to, depth) {
+            let old = &self.paths.kept.get(previous).state;
+            widen(self.env, &mut self.paths.ids, old, self.state);
+        }
     }
 
     /// Puts aside the walk of a function that a helper has called at another time: a new state
@@ -50,23 +96,40 @@ impl StepCx<'_, '_> {
         let mut state = State::new(subprog);
         state.in_sleepable = sleepable;
         state.cur_mut().role = FrameRole::AsyncCallback;
-        let branch = self.push_branch(start)?;
-        *branch = state;
-        Ok(branch)
+        state.cur_mut().async_entries = self.state.cur().async_entries + 1;
+        self.env.scratched.all();
+        self.paths.pending.push(Pending {
+            state,
+            track: Track::starting(Pc(0)),
+            pc: start,
+            prev_pc: self.pc,
+            mark: self.env.log.mark(),
+        });
+        let jumps = self.paths.pending.len();
+        if jumps > MAX_PENDING_BRANCHES {
+            return Err(WalkError::TooManyAsync { jumps }.into());
+        }
+        let branch = self.paths.pending.last_mut().expect("just pushed");
+        Ok(&mut branch.state)
     }
 
     /// A conclusion was drawn from the exact value of a register of the innermost frame: what
     /// it was computed from must be precise in all states on the way here.
     ///
-    /// Nothing happens if it holds no scalar.
-    ///
     /// Linux: `mark_chain_precision`.
     ///
     /// # Errors
     ///
-    /// Returns an error if the path's record does not lead back.
+    /// Returns an error if the register holds no scalar, or the path's record does not lead
+    /// back.
     pub fn mark_precise(&mut self, reg: Reg) -> Result<(), Reason> {
-        let _ = reg;
+        if !matches!(self.state.reg(reg), Some(Value::Scalar(_))) {
+            return Err(WalkError::Bug { what: "backtracking misuse" }.into());
+        }
+        let from = precise::here(self.state, &self.paths.track, self.pc);
+        let mut wanted = Wanted::none(from.frame);
+        wanted.want_reg(from.frame, reg);
+        precise::mark(self.env, &mut self.paths.kept, &from, wanted)?;
         Ok(())
     }
 
@@ -74,34 +137,42 @@ impl StepCx<'_, '_> {
     ///
     /// Linux: `push_jmp_history` with `insn_stack_access_flags`.
     pub fn record_stack(&mut self, frame: FrameNo, slot: SlotNo) {
-        self.record_step().stack = Some(StackTouch { frame, slot });
+        self.paths.record(self.pc).stack = Some(StackTouch { frame, slot });
     }
 
     /// The instruction compared these linked scalars: goes into the path's record.
     ///
     /// Linux: `push_jmp_history` with `linked_regs_pack`.
     pub fn record_linked(&mut self, linked: LinkedRegs) {
-        self.record_step().linked = linked;
+        self.paths.record(self.pc).linked = Some(Box::new(linked));
     }
 
     /// The instruction compared stack pointers: goes into the path's record.
     pub fn record_stack_operands(&mut self, operands: StackOperands) {
-        self.record_step().stack_operands |= operands;
+        self.paths.record(self.pc).stack_operands |= operands;
     }
 
-    fn record_step(&mut self) -> &mut Step {
-        let paths = &mut *self.paths;
-        if !paths.recorded {
-            paths.track.steps.push(Step {
-                pc: self.pc,
-                prev: paths.prev_pc,
-                stack: None,
-                stack_operands: StackOperands::empty(),
-                linked: LinkedRegs::default(),
-            });
-            paths.recorded = true;
+    /// Counts a jump; how often states are kept depends on it. Linux: `jmps_processed`.
+    pub fn count_jump(&mut self) {
+        self.paths.jumps += 1;
+    }
+
+    /// Shows what the instruction touched, in the log, as it is now.
+    ///
+    /// Linux: `print_insn_state`, in `check_cond_jmp_op`.
+    pub fn print_insn_state(&mut self) {
+        if self.env.log.shows_paths() {
+            self.env.print_insn_state(self.state, self.pc);
         }
-        paths.track.steps.last_mut().expect("just pushed")
+    }
+
+    /// Shows a whole frame in the log, and ends the line.
+    ///
+    /// Linux: `print_verifier_state`.
+    pub fn print_frame(&mut self, frame: FrameNo) {
+        if self.env.log.shows_paths() {
+            self.env.print_state(self.state, frame, Show::All);
+        }
     }
 
     /// The instruction reads slots of a frame's stack (a bit each): they were live before it.
@@ -117,4 +188,10 @@ impl StepCx<'_, '_> {
     pub fn mark_stack_written(&mut self, frame: FrameNo, slots: u64) {
         let _ = (frame, slots);
     }
+
+    /// A function is about to be left, or a path has ended: what was found about its stack
+    /// is carried backwards.
+    ///
+    /// Linux: `bpf_update_live_stack`.
+    pub fn update_live_stack(&mut self) {}
 }

@@ -1,0 +1,158 @@
+//! States that were kept, for later ones to be compared with.
+
+use bpf_isa::Pc;
+
+use crate::state::{Frame, FrameNo, State};
+use crate::walk::history::Track;
+
+/// A state that was kept, by its place in [`Kept`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct KeptId(u32);
+
+/// A state that was kept.
+///
+/// Linux: `struct bpf_verifier_state_list`.
+#[derive(Debug)]
+pub(super) struct KeptState {
+    /// What was known.
+    pub(super) state: State,
+    /// The instruction it was kept before.
+    pub(super) pc: Pc,
+    /// How the path came there since the state kept before.
+    pub(super) track: Track,
+    /// How many paths from here have not come to their end.
+    pub(super) branches: u32,
+    /// How often a later state was found to be covered by it.
+    pub(super) hits: u32,
+    /// How often a later state was not.
+    pub(super) misses: u32,
+    /// Whether it is compared with no more, and goes when its paths have come to their end.
+    /// Linux: `in_free_list`.
+    pub(super) evicted: bool,
+    /// Whether what no later instruction reads was taken out of it.
+    pub(super) cleaned: bool,
+}
+
+/// All states that were kept.
+///
+/// They are found by instruction and call site, through as many buckets as the program has
+/// slots; how many share a bucket is part of the statistics.
+///
+/// Linux: `explored_states`, `free_list`.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    states: Vec<Option<KeptState>>,
+    free: Vec<KeptId>,
+    /// In each bucket, the oldest first.
+    buckets: Vec<Vec<KeptId>>,
+    /// How many can be found. Linux: `explored_states_size`.
+    pub(super) findable: u32,
+    /// How many cannot be found any more, but are needed. Linux: `free_list_size`.
+    pub(super) lingering: u32,
+}
+
+impl Kept {
+    /// Nothing, for a program of `len` slots.
+    pub(super) fn new(len: usize) -> Self {
+        Self { buckets: vec![Vec::new(); len.max(1)], ..Self::default() }
+    }
+
+    /// The bucket of states before `pc` in a frame with this call site.
+    ///
+    /// Linux: `explored_state`; the main function's call site is -1.
+    pub(super) fn bucket_of(&self, pc: Pc, callsite: Option<Pc>) -> usize {
+        let key = pc.0 ^ callsite.map_or(u32::MAX, |site| site.0);
+        usize::try_from(key).unwrap_or(0) % self.buckets.len()
+    }
+
+    /// The states in a bucket, the oldest first.
+    pub(super) fn bucket(&self, bucket: usize) -> &[KeptId] {
+        &self.buckets[bucket]
+    }
+
+    /// A state.
+    pub(super) fn get(&self, id: KeptId) -> &KeptState {
+        self.states[id.0 as usize].as_ref().expect("ids name states that are there")
+    }
+
+    /// A state, to be changed.
+    pub(super) fn get_mut(&mut self, id: KeptId) -> &mut KeptState {
+        self.states[id.0 as usize].as_mut().expect("ids name states that are there")
+    }
+
+    /// A state, if it is still there.
+    pub(super) fn find(&self, id: KeptId) -> Option<&KeptState> {
+        self.states.get(id.0 as usize)?.as_ref()
+    }
+
+    /// Keeps a state.
+    pub(super) fn add(&mut self, bucket: usize, state: KeptState) -> KeptId {
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => {
+                self.states.push(None);
+                KeptId(u32::try_from(self.states.len() - 1).expect("fewer than instructions"))
+            }
+        };
+        self.states[id.0 as usize] = Some(state);
+        self.buckets[bucket].push(id);
+        self.findable += 1;
+        id
+    }
+
+    /// Stops comparing with a state; it goes now, or when the last of its paths has ended.
+    pub(super) fn evict(&mut self, bucket: usize, id: KeptId) {
+        self.buckets[bucket].retain(|other| *other != id);
+        self.get_mut(id).evicted = true;
+        self.findable -= 1;
+        self.lingering += 1;
+        self.drop_if_over(id);
+    }
+
+    /// Drops a state that nothing needs any more.
+    ///
+    /// Linux: `maybe_free_verifier_state`.
+    pub(super) fn drop_if_over(&mut self, id: KeptId) {
+        let kept = self.get(id);
+        if kept.evicted && kept.branches == 0 {
+            self.states[id.0 as usize] = None;
+            self.free.push(id);
+            self.lingering -= 1;
+        }
+    }
+
+    /// Drops all states; what was counted stays counted.
+    ///
+    /// Linux: `free_states`.
+    pub(super) fn clear(&mut self) {
+        self.states.clear();
+        self.free.clear();
+        for bucket in &mut self.buckets {
+            bucket.clear();
+        }
+    }
+}
+
+/// The instruction at which a frame of a state stands: the state's own for the innermost, the
+/// call for the others.
+///
+/// Linux: `frame_insn_idx`.
+pub(super) fn frame_pc(state: &State, pc: Pc, frame: FrameNo) -> Pc {
+    let callee = state.frames().get(frame.index() + 1);
+    callee.and_then(|callee| callee.callsite).unwrap_or(pc)
+}
+
+/// Whether two states came through the same calls.
+///
+/// Linux: `same_callsites`.
+pub(super) fn same_callsites(a: &State, b: &State) -> bool {
+    let sites = |state: &State, frame: usize| state.frames().get(frame).map(Frame::site);
+    a.frames().len() == b.frames().len()
+        && (0..a.frames().len()).all(|frame| sites(a, frame) == sites(b, frame))
+}
+
+impl Frame {
+    fn site(&self) -> Option<Pc> {
+        self.callsite
+    }
+}
