@@ -112,7 +112,8 @@ impl fmt::Display for Rejection {
             }
         }
         let text = self.reason.to_string();
-        match text.trim_end().lines().last() {
+        let told = |line: &&str| !line.starts_with("cur state:") && !line.starts_with("old state:");
+        match text.trim_end().lines().rfind(told) {
             Some(last) => f.write_str(last),
             None => write!(f, "refused with {}", self.errno()),
         }

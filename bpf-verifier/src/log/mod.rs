@@ -1,6 +1,8 @@
 //! The record of a verification, in the kernel's words.
 
 mod state;
+mod source;
+mod insn;
 
 use std::fmt;
 

@@ -28,6 +28,15 @@ impl Env<'_> {
         if !self.log.is_on() {
             return;
         }
+        let text = self.state_text(state, frame, show);
+        self.log.print(format_args!("{text}\n"));
+        if show == Show::Touched {
+            self.scratched.clear();
+        }
+    }
+
+    /// A frame's registers and slots, as the log shows them, without a newline.
+    pub fn state_text(&self, state: &State, frame: FrameNo, show: Show) -> String {
         let touched = match show {
             Show::All => Scratched { regs: u16::MAX, slots: u64::MAX },
             Show::Touched => self.scratched,
@@ -35,10 +44,7 @@ impl Env<'_> {
         let mut text = String::new();
         let printed = frame_text(self, &mut text, state, frame, touched);
         printed.expect("a String takes everything");
-        self.log.print(format_args!("{text}\n"));
-        if show == Show::Touched {
-            self.scratched.clear();
-        }
+        text
     }
 
     /// Adds what the instruction at `pc` touched: after its text, where that is the log's last

@@ -52,10 +52,14 @@ pub enum WalkError {
     },
 
     /// A loop came back to a state that it had been in.
-    #[error("infinite loop detected at insn {pc}")]
+    #[error("infinite loop detected at insn {pc}\ncur state:{cur}\nold state:{old}")]
     InfiniteLoop {
         /// Where.
         pc: Pc,
+        /// The state it came back with.
+        cur: String,
+        /// The state it had been in.
+        old: String,
     },
 
     /// More functions called each other than may.

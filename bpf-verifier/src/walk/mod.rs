@@ -23,7 +23,7 @@ use crate::cx::{Next, StepCx};
 use crate::env::Env;
 use crate::error::Reason;
 use crate::log::{LogMark, Show};
-use crate::state::{IdMap, LinkedRegs, State};
+use crate::state::{IdMap, State};
 
 use history::Track;
 use kept::Kept;

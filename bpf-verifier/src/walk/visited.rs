@@ -148,12 +148,10 @@ impl Paths {
     /// Says which states are the same.
     fn infinite_loop(&self, env: &mut Env<'_>, state: &State, pc: Pc, id: KeptId) -> Reason {
         env.print_source(pc);
-        let reason = WalkError::InfiniteLoop { pc };
-        env.log.print(format_args!("{reason}\ncur state:"));
-        env.print_state(state, state.depth(), Show::All);
-        env.log.print(format_args!("old state:"));
-        env.print_state(&self.kept.get(id).state, state.depth(), Show::All);
-        reason.into()
+        let depth = state.depth();
+        let cur = env.state_text(state, depth, Show::All);
+        let old = env.state_text(&self.kept.get(id).state, depth, Show::All);
+        WalkError::InfiniteLoop { pc, cur, old }.into()
     }
 
     /// An old state covers the current one: what it depends on, the current path does too.
