@@ -1,1 +1,18 @@
-//! bpf-interp
+#![doc = include_str!("../README.md")]
+
+pub mod alu;
+pub mod jump;
+mod fault;
+mod observe;
+mod memory;
+mod atomic;
+mod ops;
+mod machine;
+mod call;
+mod plain;
+
+pub use call::{Interp, PrepareError, PrepareErrorKind};
+pub use fault::{Action, BadAccess, Fault, FaultKind, Wrong};
+pub use memory::{Checked, Permission};
+pub use observe::{NoWitness, Step, Witness};
+pub use plain::{HelperResult, Helpers, Limits, Plain};

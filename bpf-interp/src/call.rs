@@ -1,0 +1,415 @@
+//! Verified programs: how they are prepared, entered, and reach helpers, functions and each other.
+
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bpf_abi::exec::RunCx;
+use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED};
+use bpf_abi::image::{Facts, Image};
+use bpf_abi::limits::{MAX_STACK, MAX_TAIL_CALLS};
+use bpf_abi::map::MapLayout;
+use bpf_isa::{Call, Imm64, Pc};
+use thiserror::Error;
+
+use crate::atomic::pointer;
+use crate::fault::{Fault, FaultKind};
+use crate::machine::{self, HelperEnd, Start, World};
+use crate::memory::host::{Host, StackRoom};
+use crate::memory::{Checked, Memory};
+use crate::observe::{NoWitness, Witness};
+use crate::ops::{Code, Links, Op, translate};
+
+/// The helper that is no helper. Linux: `BPF_FUNC_tail_call`.
+const TAIL_CALL: i32 = 12;
+
+/// In a tail call: which map it is about is only known when it is taken.
+const ANY_MAP: u32 = u32::MAX;
+
+/// A verified program, prepared for the interpreter.
+pub struct Interp {
+    image: Arc<Image>,
+    ops: Box<[Op]>,
+    /// How much stack its first function uses.
+    stack_depth: u32,
+    /// The functions whose address is taken. What a register holds is the address of one of
+    /// these.
+    #[expect(dead_code, reason = "keeps them where registers point")]
+    functions: Box<[Function]>,
+    /// Which helper loads from the packet.
+    packet: Option<usize>,
+}
+
+/// A function whose address is taken.
+struct Function {
+    program: *const Interp,
+    start: Pc,
+    stack_depth: u32,
+}
+
+#[expect(unsafe_code, reason = "a pointer to the program that holds it")]
+// SAFETY: `Function::program` points to the `Interp` that owns it, which is immutable; nothing
+// else in it is bound to a thread.
+unsafe impl Send for Interp {}
+#[expect(unsafe_code, reason = "a pointer to the program that holds it")]
+// SAFETY: as above.
+unsafe impl Sync for Interp {}
+
+impl fmt::Debug for Interp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interp").field("name", &self.image.name).finish_non_exhaustive()
+    }
+}
+
+/// A program that the interpreter cannot run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("insn {at}: {kind}")]
+pub struct PrepareError {
+    /// The instruction.
+    pub at: Pc,
+    /// What is wrong with it.
+    pub kind: PrepareErrorKind,
+}
+
+/// Why the interpreter cannot run an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PrepareErrorKind {
+    /// It names a map that the image does not have, or its only value where it has none.
+    #[error("the image has no such map")]
+    NoMap,
+    /// It calls a helper that the image does not bind.
+    #[error("the image does not bind helper {0}")]
+    NoHelper(i32),
+    /// It calls a kernel function, or uses an arena or a kernel variable.
+    #[error("the interpreter does not have this instruction")]
+    Unsupported,
+}
+
+impl Interp {
+    /// Prepares a program.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it names something that the image does not bind.
+    pub fn new(image: Arc<Image>) -> Result<Arc<Self>, PrepareError> {
+        let mut binding = Binding { image: &image, functions: Vec::new() };
+        let mut ops = translate(image.program.insns(), &mut binding)?;
+        let stack_depth = binding.stack_depth(Pc(0));
+        let starts = binding.functions;
+        let packet = image.helpers.iter().position(|helper| helper.proto.id == LOAD_PACKET);
+        Ok(Arc::new_cyclic(|this| {
+            let program = this.as_ptr();
+            let functions: Box<[Function]> = starts
+                .into_iter()
+                .map(|(start, stack_depth)| Function { program, start, stack_depth })
+                .collect();
+            for op in &mut ops {
+                if op.code == Code::LoadImm64 && op.to != 0 {
+                    let function = &raw const functions[op.to as usize - 1];
+                    op.imm = function.expose_provenance() as u64;
+                }
+            }
+            Self { image, ops, stack_depth, functions, packet }
+        }))
+    }
+
+    /// The verified program.
+    pub const fn image(&self) -> &Arc<Image> {
+        &self.image
+    }
+
+    /// What goes into a program array's slot for the interpreter: see
+    /// [`ProgEntry`](bpf_abi::exec::ProgEntry).
+    ///
+    /// `[prog-entry]`: it stays valid as long as this program lives; whoever puts it into a slot
+    /// keeps the program alive until no run can reach it any more.
+    pub fn entry(self: &Arc<Self>) -> u64 {
+        Arc::as_ptr(self).expose_provenance() as u64
+    }
+
+    /// Runs the program and yields its R0.
+    ///
+    /// The tail calls it takes are counted in `cx`, from zero.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the program does what no verified program can do; whoever vouched for
+    /// it was wrong.
+    ///
+    /// # Safety
+    ///
+    /// `[run-context]`: `ctx` is the address of the context that the program's type promises, and
+    /// `cx.env` is what the image's helpers expect, as long as the run lasts.
+    #[expect(unsafe_code, reason = "enters a program with a context by its address")]
+    pub unsafe fn run(&self, cx: &mut RunCx, ctx: u64) -> Result<u64, Fault> {
+        cx.tail_calls = 0;
+        cx.ctx = ctx;
+        cx.callback = Some(call_back);
+        let start = self.start([ctx, 0, 0, 0, 0]);
+        // SAFETY: [run-context] by the caller; `cx` is borrowed for the run.
+        unsafe { run_on_host(&start, cx) }
+    }
+
+    /// The same in checked memory, telling `witness` of each step: the verifier's oracle.
+    ///
+    /// Everything the program may touch must be a region of `memory`. Helpers touch what they are
+    /// handed as ever, unchecked; functions that helpers call back run unchecked as well.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the program touches anything else.
+    ///
+    /// # Safety
+    ///
+    /// As [`run`](Self::run).
+    #[expect(unsafe_code, reason = "enters a program with a context by its address")]
+    pub unsafe fn run_checked<O: Witness>(
+        &self,
+        cx: &mut RunCx,
+        ctx: u64,
+        memory: &mut Checked,
+        witness: &mut O,
+    ) -> Result<u64, Fault> {
+        cx.tail_calls = 0;
+        cx.ctx = ctx;
+        cx.callback = Some(call_back);
+        let start = self.start([ctx, 0, 0, 0, 0]);
+        machine::run(&start, memory, &mut Bound { cx }, witness)
+    }
+
+    const fn start(&self, args: [u64; 5]) -> Start<'_, Self> {
+        Start { program: self, at: Pc(0), stack_depth: self.stack_depth, args }
+    }
+}
+
+/// Runs a program in the memory of this process.
+///
+/// # Safety
+///
+/// `[run-context]`: the arguments are what the function expects, and `cx` is not used by anybody
+/// else until this returns, but by the helpers that the program calls.
+#[expect(unsafe_code, reason = "the one place where verified programs run unchecked")]
+unsafe fn run_on_host(start: &Start<'_, Interp>, cx: *mut RunCx) -> Result<u64, Fault> {
+    let mut room: StackRoom = [const { MaybeUninit::uninit() }; _];
+    // SAFETY: [verified-memory] the image was vouched for, and the context is what it expects.
+    let mut memory = unsafe { Host::new(&mut room) };
+    machine::run(start, &mut memory, &mut Bound { cx }, &mut NoWitness)
+}
+
+/// Calls a function of an interpreted program back: what `RunCx::callback` is set to.
+///
+/// # Safety
+///
+/// `[callback-target]`: `function` is what the helper got as an argument that is a function, the
+/// program it is of still runs, and the arguments are what the helper promises to it.
+#[expect(unsafe_code, reason = "called by helpers")]
+unsafe extern "C" fn call_back(
+    cx: *mut RunCx,
+    function: u64,
+    r1: u64,
+    r2: u64,
+    r3: u64,
+    r4: u64,
+    r5: u64,
+) -> u64 {
+    // SAFETY: [callback-target] a function in a register is the address of a `Function`, which
+    // lives as long as its program.
+    let function = unsafe { &*pointer::<Function>(function) };
+    // SAFETY: the program owns its functions.
+    let program = unsafe { &*function.program };
+    let args = [r1, r2, r3, r4, r5];
+    let stack_depth = function.stack_depth;
+    let start = Start { program, at: function.start, stack_depth, args };
+    // SAFETY: [callback-target] by the caller; the run that called the helper waits.
+    unsafe { run_on_host(&start, cx) }.unwrap_or(0)
+}
+
+/// What translation asks of an image.
+struct Binding<'a> {
+    image: &'a Image,
+    /// Where functions start whose address is taken, and their stack.
+    functions: Vec<(Pc, u32)>,
+}
+
+impl Binding<'_> {
+    fn map(&self, at: Pc, index: i32) -> Result<&bpf_abi::image::BoundMap, PrepareError> {
+        let map = usize::try_from(index).ok().and_then(|index| self.image.maps.get(index));
+        map.ok_or(PrepareError { at, kind: PrepareErrorKind::NoMap })
+    }
+}
+
+impl Links for Binding<'_> {
+    type Error = PrepareError;
+
+    fn imm64(&mut self, at: Pc, imm: Imm64) -> Result<Op, PrepareError> {
+        let op = Op::new(Code::LoadImm64);
+        match imm {
+            Imm64::Value(imm) => Ok(Op { imm, ..op }),
+            Imm64::MapFd(index) | Imm64::MapIdx(index) => {
+                Ok(Op { imm: self.map(at, index)?.handle, ..op })
+            }
+            Imm64::MapValue { fd: index, off } | Imm64::MapIdxValue { idx: index, off } => {
+                let value = self.map(at, index)?.value;
+                let value = value.ok_or(PrepareError { at, kind: PrepareErrorKind::NoMap })?;
+                Ok(Op { imm: value.wrapping_add(u64::from(off)), ..op })
+            }
+            Imm64::Func { off } => {
+                let start = at.offset(1 + i64::from(off));
+                let Some(start) = start.filter(|start| start.index() < self.image.program.len())
+                else {
+                    return self.unsupported(at);
+                };
+                self.functions.push((start, self.stack_depth(start)));
+                // The place in `functions`, from one; the address is known when they have theirs.
+                Ok(Op { to: u32::try_from(self.functions.len()).unwrap_or(0), ..op })
+            }
+            Imm64::BtfId { .. } => self.unsupported(at),
+        }
+    }
+
+    fn call(&mut self, at: Pc, call: Call) -> Result<Op, PrepareError> {
+        let Call::Helper(id) = call else { return self.unsupported(at) };
+        if id == TAIL_CALL {
+            let map = self.image.notes.get(at.index()).and_then(|note| note.map);
+            return Ok(Op { to: map.map_or(ANY_MAP, u32::from), ..Op::new(Code::TailCall) });
+        }
+        let helper = self
+            .image
+            .helpers
+            .iter()
+            .position(|helper| i64::from(helper.proto.id) == i64::from(id));
+        let helper = helper.and_then(|at| u32::try_from(at).ok());
+        let to = helper.ok_or(PrepareError { at, kind: PrepareErrorKind::NoHelper(id) })?;
+        Ok(Op { to, ..Op::new(Code::CallHelper) })
+    }
+
+    fn stack_depth(&self, start: Pc) -> u32 {
+        let subprogs = &self.image.subprogs;
+        let subprog = subprogs.iter().find(|subprog| subprog.start == start);
+        let depth = subprog.map_or(MAX_STACK, |subprog| u32::from(subprog.stack_depth));
+        depth.next_multiple_of(8).min(MAX_STACK)
+    }
+
+    fn may_fault(&self, at: Pc) -> bool {
+        let note = self.image.notes.get(at.index());
+        note.is_some_and(|note| note.facts.contains(Facts::MAY_FAULT))
+    }
+
+    fn packet(&mut self, at: Pc) -> Result<Op, PrepareError> {
+        if self.image.helpers.iter().any(|helper| helper.proto.id == LOAD_PACKET) {
+            return Ok(Op::new(Code::LoadPacketAbs));
+        }
+        Err(PrepareError { at, kind: PrepareErrorKind::Unsupported })
+    }
+
+    fn unsupported(&mut self, at: Pc) -> Result<Op, PrepareError> {
+        Err(PrepareError { at, kind: PrepareErrorKind::Unsupported })
+    }
+}
+
+/// What a verified program can reach.
+struct Bound {
+    cx: *mut RunCx,
+}
+
+impl Bound {
+    /// Calls the helper in this place of the image's list.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "helpers are called by their address")]
+    fn call(&self, program: &Interp, index: usize, args: [u64; 5]) -> Result<u64, FaultKind> {
+        let Some(helper) = program.image.helpers.get(index) else {
+            return Err(FaultKind::Unsupported);
+        };
+        let [r1, r2, r3, r4, r5] = args;
+        // SAFETY: [helper-args] the verifier held the program to the helper's contract.
+        Ok(unsafe { (helper.entry)(self.cx, r1, r2, r3, r4, r5) })
+    }
+}
+
+impl<'p, M: Memory> World<'p, M> for Bound {
+    type Program = Interp;
+
+    const COUNTS: bool = false;
+
+    fn budget(&self) -> u64 {
+        u64::MAX
+    }
+
+    #[inline(always)]
+    fn ops(program: &'p Interp) -> &'p [Op] {
+        &program.ops
+    }
+
+    fn stack_depth(program: &'p Interp) -> u32 {
+        program.stack_depth
+    }
+
+    #[inline(always)]
+    fn helper(
+        &mut self,
+        program: &'p Interp,
+        op: Op,
+        args: [u64; 5],
+        _: &mut M,
+    ) -> Result<HelperEnd, FaultKind> {
+        self.call(program, op.to as usize, args).map(HelperEnd::Returned)
+    }
+
+    fn helper_by_number(&mut self, _: u64, _: [u64; 5], _: &mut M) -> Result<HelperEnd, FaultKind> {
+        Err(FaultKind::Unsupported)
+    }
+
+    fn packet(
+        &mut self,
+        program: &'p Interp,
+        ctx: u64,
+        offset: u64,
+        size: u32,
+    ) -> Result<Option<u64>, FaultKind> {
+        let index = program.packet.unwrap_or(usize::MAX);
+        let value = self.call(program, index, [ctx, offset, u64::from(size), 0, 0])?;
+        Ok((value != LOAD_PACKET_FAILED).then_some(value))
+    }
+
+    #[inline]
+    #[expect(unsafe_code, reason = "program arrays hold programs by their address")]
+    fn tail_call(
+        &mut self,
+        program: &'p Interp,
+        op: Op,
+        map: u64,
+        index: u32,
+    ) -> Option<&'p Interp> {
+        let maps = &program.image.maps;
+        let map = match op.to {
+            ANY_MAP => maps.iter().find(|bound| bound.handle == map)?,
+            known => maps.get(known as usize)?,
+        };
+        let MapLayout::ProgArray { interp, max_entries, .. } = map.layout else { return None };
+        // SAFETY: `cx` is the run's, and nobody else uses it while no helper runs.
+        let taken = unsafe { &mut (*self.cx).tail_calls };
+        if index >= max_entries || *taken >= MAX_TAIL_CALLS {
+            return None;
+        }
+        let slot = pointer::<u64>(interp.wrapping_add(8 * u64::from(index)));
+        // SAFETY: [prog-array-slots] the layout's slots live as long as the map, which the image
+        // keeps; they are aligned words.
+        let slot = unsafe { AtomicU64::from_ptr(slot) };
+        let next = slot.load(Ordering::Acquire);
+        if next == 0 {
+            return None;
+        }
+        *taken += 1;
+        // SAFETY: [prog-entry] a slot holds what `Interp::entry` gave, and whoever empties it
+        // keeps the program alive until the runs that may have read it are over.
+        Some(unsafe { &*pointer::<Interp>(next) })
+    }
+
+    #[expect(unsafe_code, reason = "the count is in the run's context")]
+    fn tail_calls(&self) -> u32 {
+        // SAFETY: `cx` is the run's, and nobody else uses it while no helper runs.
+        unsafe { (*self.cx).tail_calls }
+    }
+}

@@ -1,0 +1,382 @@
+//! The form programs are run in: one fixed-size operation a slot, operands ready to use.
+
+use bpf_isa::{
+    AluOp, AtomicOp, ByteOrder, Call, Endian, Extension, Imm64, Insn, JumpOp, Operand, Pc, Reg,
+    Size, Width,
+};
+
+/// Gives every operation of arithmetic and every comparison a code of its own for each form:
+/// 64 bits with a register, with an immediate, 32 bits with a register, with an immediate.
+macro_rules! codes {
+    (
+        alu { $($Alu:ident $Alu64R:ident $Alu64I:ident $Alu32R:ident $Alu32I:ident)+ }
+        jump { $($Jump:ident $Jump64R:ident $Jump64I:ident $Jump32R:ident $Jump32I:ident)+ }
+        others { $($Other:ident)+ }
+    ) => {
+        /// What an operation does.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Code {
+            $($Alu64R, $Alu64I, $Alu32R, $Alu32I,)+
+            $($Jump64R, $Jump64I, $Jump32R, $Jump32I,)+
+            $($Other,)+
+        }
+
+        impl Code {
+            const fn alu(op: AluOp, width: Width, src: Operand) -> Self {
+                match (op, width, src) {
+                    $(
+                        (AluOp::$Alu, Width::W64, Operand::Reg(_)) => Self::$Alu64R,
+                        (AluOp::$Alu, Width::W64, Operand::Imm(_)) => Self::$Alu64I,
+                        (AluOp::$Alu, Width::W32, Operand::Reg(_)) => Self::$Alu32R,
+                        (AluOp::$Alu, Width::W32, Operand::Imm(_)) => Self::$Alu32I,
+                    )+
+                }
+            }
+
+            const fn jump(op: JumpOp, width: Width, src: Operand) -> Self {
+                match (op, width, src) {
+                    $(
+                        (JumpOp::$Jump, Width::W64, Operand::Reg(_)) => Self::$Jump64R,
+                        (JumpOp::$Jump, Width::W64, Operand::Imm(_)) => Self::$Jump64I,
+                        (JumpOp::$Jump, Width::W32, Operand::Reg(_)) => Self::$Jump32R,
+                        (JumpOp::$Jump, Width::W32, Operand::Imm(_)) => Self::$Jump32I,
+                    )+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    alu {
+        Add Add64R Add64I Add32R Add32I
+        Sub Sub64R Sub64I Sub32R Sub32I
+        Mul Mul64R Mul64I Mul32R Mul32I
+        Div Div64R Div64I Div32R Div32I
+        Or Or64R Or64I Or32R Or32I
+        And And64R And64I And32R And32I
+        Lsh Lsh64R Lsh64I Lsh32R Lsh32I
+        Rsh Rsh64R Rsh64I Rsh32R Rsh32I
+        Mod Mod64R Mod64I Mod32R Mod32I
+        Xor Xor64R Xor64I Xor32R Xor32I
+        Mov Mov64R Mov64I Mov32R Mov32I
+        Arsh Arsh64R Arsh64I Arsh32R Arsh32I
+    }
+    jump {
+        Eq JEq64R JEq64I JEq32R JEq32I
+        Gt JGt64R JGt64I JGt32R JGt32I
+        Ge JGe64R JGe64I JGe32R JGe32I
+        Set JSet64R JSet64I JSet32R JSet32I
+        Ne JNe64R JNe64I JNe32R JNe32I
+        Sgt JSgt64R JSgt64I JSgt32R JSgt32I
+        Sge JSge64R JSge64I JSge32R JSge32I
+        Lt JLt64R JLt64I JLt32R JLt32I
+        Le JLe64R JLe64I JLe32R JLe32I
+        Slt JSlt64R JSlt64I JSlt32R JSlt32I
+        Sle JSle64R JSle64I JSle32R JSle32I
+    }
+    others {
+        SDiv64R SDiv64I SDiv32R SDiv32I SMod64R SMod64I SMod32R SMod32I
+        Neg64 Neg32
+        MovSx8To64 MovSx16To64 MovSx32To64 MovSx8To32 MovSx16To32
+        Low16 Low32 Swap16 Swap32 Swap64 Nothing
+        LoadImm64
+        Load8 Load16 Load32 Load64 LoadSx8 LoadSx16 LoadSx32
+        Store8R Store16R Store32R Store64R Store8I Store16I Store32I Store64I
+        MayFault8 MayFault16 MayFault32 MayFault64 MayFaultSx8 MayFaultSx16 MayFaultSx32
+        Atomic32 Atomic64
+        LoadAcquire8 LoadAcquire16 LoadAcquire32 LoadAcquire64
+        StoreRelease8 StoreRelease16 StoreRelease32 StoreRelease64
+        LoadPacketAbs LoadPacketInd
+        Goto MayGoto
+        CallHelper CallHelperReg CallLocal TailCall Exit
+        Trap
+    }
+}
+
+/// An operation.
+///
+/// Invariant: `to` of jumps and local calls is the index of an operation of the same program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Op {
+    /// The immediate, extended to 64 bits; the offset of a load or store of a register.
+    pub(crate) imm: u64,
+    /// Where a jump goes; which helper, map, atomic operation; the offset of a store of an
+    /// immediate.
+    pub(crate) to: u32,
+    pub(crate) code: Code,
+    pub(crate) dst: Reg,
+    pub(crate) src: Reg,
+}
+
+impl Op {
+    pub(crate) const fn new(code: Code) -> Self {
+        Self { imm: 0, to: 0, code, dst: Reg::R0, src: Reg::R0 }
+    }
+
+    /// The offset of a store of an immediate.
+    pub(crate) const fn store_offset(self) -> u64 {
+        (self.to.cast_signed() as i64).cast_unsigned()
+    }
+}
+
+/// What an operation that is never to be reached reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum TrapKind {
+    /// The program ran past its end.
+    End,
+    /// A jump went to the second slot of a wide immediate.
+    SecondSlot,
+    /// A jump or call leaves the program.
+    Outside,
+    /// The instruction needs something that programs of this kind do not have.
+    Unsupported,
+}
+
+impl TrapKind {
+    pub(crate) const fn of(number: u32) -> Self {
+        match number {
+            0 => Self::End,
+            1 => Self::SecondSlot,
+            2 => Self::Outside,
+            _ => Self::Unsupported,
+        }
+    }
+}
+
+/// The operations of [`Code::Atomic32`] and [`Code::Atomic64`].
+pub(crate) const ATOMICS: [AtomicOp; 10] = [
+    AtomicOp::Add { fetch: false },
+    AtomicOp::Add { fetch: true },
+    AtomicOp::Or { fetch: false },
+    AtomicOp::Or { fetch: true },
+    AtomicOp::And { fetch: false },
+    AtomicOp::And { fetch: true },
+    AtomicOp::Xor { fetch: false },
+    AtomicOp::Xor { fetch: true },
+    AtomicOp::Xchg,
+    AtomicOp::CmpXchg,
+];
+
+/// What translation cannot know of a program by its instructions alone.
+pub(crate) trait Links {
+    /// How the program refuses to be translated.
+    type Error;
+
+    /// The value of a wide immediate that is no number.
+    fn imm64(&mut self, at: Pc, imm: Imm64) -> Result<Op, Self::Error>;
+    /// The operation for a call of a helper or a kernel function.
+    fn call(&mut self, at: Pc, call: Call) -> Result<Op, Self::Error>;
+    /// How much stack the function at `start` uses, in bytes, a multiple of 8.
+    fn stack_depth(&self, start: Pc) -> u32;
+    /// Whether the load at this place may fault, and then yields zero.
+    fn may_fault(&self, at: Pc) -> bool;
+    /// The operation for a load from the packet.
+    fn packet(&mut self, at: Pc) -> Result<Op, Self::Error>;
+    /// The operation for something that no program of this kind can have.
+    fn unsupported(&mut self, at: Pc) -> Result<Op, Self::Error>;
+}
+
+/// The operations of a program, one a slot, and one more to catch what runs past the end.
+pub(crate) fn translate<L: Links>(insns: &[Insn], links: &mut L) -> Result<Box<[Op]>, L::Error> {
+    let mut ops = Vec::with_capacity(insns.len() + 1);
+    for (index, insn) in insns.iter().enumerate() {
+        let at = Pc(u32::try_from(index).unwrap_or(u32::MAX));
+        ops.push(operation(*insn, at, insns.len(), links)?);
+    }
+    ops.push(trap(TrapKind::End));
+    Ok(ops.into())
+}
+
+/// An operation that faults.
+pub(crate) const fn trap(kind: TrapKind) -> Op {
+    Op { to: kind as u32, ..Op::new(Code::Trap) }
+}
+
+fn extended(imm: i32) -> u64 {
+    i64::from(imm).cast_unsigned()
+}
+
+fn offset(off: i16) -> u64 {
+    i64::from(off).cast_unsigned()
+}
+
+/// An operation with this right operand.
+fn with_operand(code: Code, dst: Reg, src: Operand) -> Op {
+    match src {
+        Operand::Reg(src) => Op { dst, src, ..Op::new(code) },
+        Operand::Imm(imm) => Op { dst, imm: extended(imm), ..Op::new(code) },
+    }
+}
+
+/// Gives the operation at `at` the target `off` slots behind the next one.
+fn jumping(op: Op, at: Pc, off: i64, len: usize) -> Op {
+    match at.offset(1 + off) {
+        Some(to) if to.index() < len => Op { to: to.0, ..op },
+        _ if op.code == Code::Goto || op.code == Code::CallLocal => trap(TrapKind::Outside),
+        // The operation behind the last, which faults.
+        _ => Op { to: u32::try_from(len).unwrap_or(u32::MAX), ..op },
+    }
+}
+
+fn operation<L: Links>(insn: Insn, at: Pc, len: usize, links: &mut L) -> Result<Op, L::Error> {
+    Ok(match insn {
+        Insn::Alu { op, width, dst, src } => with_operand(Code::alu(op, width, src), dst, src),
+        Insn::AluSigned { op, width, dst, src } => {
+            with_operand(signed_code(op, width, src), dst, src)
+        }
+        Insn::Neg { width: Width::W64, dst } => Op { dst, ..Op::new(Code::Neg64) },
+        Insn::Neg { width: Width::W32, dst } => Op { dst, ..Op::new(Code::Neg32) },
+        Insn::MovSx { width, dst, src, from } => Op { dst, src, ..Op::new(move_code(width, from)) },
+        Insn::Endian { kind, size, dst } => Op { dst, ..Op::new(endian_code(kind, size)) },
+        Insn::AddrSpaceCast { .. } => return links.unsupported(at),
+        Insn::LoadImm64 { dst, imm: Imm64::Value(imm) } => {
+            Op { dst, imm, ..Op::new(Code::LoadImm64) }
+        }
+        Insn::LoadImm64 { dst, imm } => Op { dst, ..links.imm64(at, imm)? },
+        Insn::SecondSlot => trap(TrapKind::SecondSlot),
+        Insn::Load { size, ext, dst, base, off } => {
+            let code = load_code(size, ext, links.may_fault(at));
+            Op { dst, src: base, imm: offset(off), ..Op::new(code) }
+        }
+        Insn::Store { size, base, off, src: Operand::Reg(src) } => {
+            Op { dst: base, src, imm: offset(off), ..Op::new(store_code(size, true)) }
+        }
+        Insn::Store { size, base, off, src: Operand::Imm(imm) } => {
+            let to = i32::from(off).cast_unsigned();
+            Op { dst: base, to, imm: extended(imm), ..Op::new(store_code(size, false)) }
+        }
+        Insn::Atomic { op, size, base, off, src } => {
+            let code = if size == Size::DW { Code::Atomic64 } else { Code::Atomic32 };
+            let to = ATOMICS.iter().position(|candidate| *candidate == op).unwrap_or(0);
+            let to = u32::try_from(to).unwrap_or(0);
+            Op { dst: base, src, to, imm: offset(off), ..Op::new(code) }
+        }
+        Insn::LoadAcquire { size, dst, base, off } => {
+            Op { dst, src: base, imm: offset(off), ..Op::new(acquire_code(size)) }
+        }
+        Insn::StoreRelease { size, base, off, src } => {
+            Op { dst: base, src, imm: offset(off), ..Op::new(release_code(size)) }
+        }
+        Insn::LoadAbs { size, imm } => {
+            let op = links.packet(at)?;
+            Op {
+                code: packet_code(op, Code::LoadPacketAbs),
+                imm: extended(imm),
+                to: size.bytes(),
+                ..op
+            }
+        }
+        Insn::LoadInd { size, src, imm } => {
+            let op = links.packet(at)?;
+            let code = packet_code(op, Code::LoadPacketInd);
+            Op { code, src, imm: extended(imm), to: size.bytes(), ..op }
+        }
+        Insn::Jump { off, .. } => jumping(Op::new(Code::Goto), at, i64::from(off), len),
+        Insn::JumpIf { op, width, dst, src, off } => {
+            let op = with_operand(Code::jump(op, width, src), dst, src);
+            jumping(op, at, i64::from(off), len)
+        }
+        Insn::MayGoto { off } => jumping(Op::new(Code::MayGoto), at, i64::from(off), len),
+        Insn::Call(Call::Local(off)) => {
+            let op = jumping(Op::new(Code::CallLocal), at, i64::from(off), len);
+            Op { imm: u64::from(links.stack_depth(Pc(op.to))), ..op }
+        }
+        Insn::Call(call) => links.call(at, call)?,
+        Insn::Exit => Op::new(Code::Exit),
+    })
+}
+
+/// The code of a load from the packet, unless the program has none.
+fn packet_code(op: Op, code: Code) -> Code {
+    if op.code == Code::Trap { Code::Trap } else { code }
+}
+
+const fn signed_code(op: AluOp, width: Width, src: Operand) -> Code {
+    let is_div = matches!(op, AluOp::Div);
+    match (is_div, width, src) {
+        (true, Width::W64, Operand::Reg(_)) => Code::SDiv64R,
+        (true, Width::W64, Operand::Imm(_)) => Code::SDiv64I,
+        (true, Width::W32, Operand::Reg(_)) => Code::SDiv32R,
+        (true, Width::W32, Operand::Imm(_)) => Code::SDiv32I,
+        (false, Width::W64, Operand::Reg(_)) => Code::SMod64R,
+        (false, Width::W64, Operand::Imm(_)) => Code::SMod64I,
+        (false, Width::W32, Operand::Reg(_)) => Code::SMod32R,
+        (false, Width::W32, Operand::Imm(_)) => Code::SMod32I,
+    }
+}
+
+const fn move_code(width: Width, from: Size) -> Code {
+    match (width, from) {
+        (Width::W64, Size::B) => Code::MovSx8To64,
+        (Width::W64, Size::H) => Code::MovSx16To64,
+        (Width::W64, Size::W) => Code::MovSx32To64,
+        (Width::W64, Size::DW) => Code::Mov64R,
+        (Width::W32, Size::B) => Code::MovSx8To32,
+        (Width::W32, Size::H) => Code::MovSx16To32,
+        (Width::W32, Size::W | Size::DW) => Code::Mov32R,
+    }
+}
+
+const fn endian_code(kind: Endian, size: Size) -> Code {
+    match (kind, size) {
+        (Endian::To(ByteOrder::Little), Size::B | Size::H) => Code::Low16,
+        (Endian::To(ByteOrder::Little), Size::W) => Code::Low32,
+        (Endian::To(ByteOrder::Little), Size::DW) => Code::Nothing,
+        (Endian::To(ByteOrder::Big) | Endian::Swap, Size::B | Size::H) => Code::Swap16,
+        (Endian::To(ByteOrder::Big) | Endian::Swap, Size::W) => Code::Swap32,
+        (Endian::To(ByteOrder::Big) | Endian::Swap, Size::DW) => Code::Swap64,
+    }
+}
+
+const fn load_code(size: Size, ext: Extension, may_fault: bool) -> Code {
+    match (size, ext, may_fault) {
+        (Size::B, Extension::Unsigned, false) => Code::Load8,
+        (Size::H, Extension::Unsigned, false) => Code::Load16,
+        (Size::W, Extension::Unsigned, false) => Code::Load32,
+        (Size::DW, _, false) => Code::Load64,
+        (Size::B, Extension::Signed, false) => Code::LoadSx8,
+        (Size::H, Extension::Signed, false) => Code::LoadSx16,
+        (Size::W, Extension::Signed, false) => Code::LoadSx32,
+        (Size::B, Extension::Unsigned, true) => Code::MayFault8,
+        (Size::H, Extension::Unsigned, true) => Code::MayFault16,
+        (Size::W, Extension::Unsigned, true) => Code::MayFault32,
+        (Size::DW, _, true) => Code::MayFault64,
+        (Size::B, Extension::Signed, true) => Code::MayFaultSx8,
+        (Size::H, Extension::Signed, true) => Code::MayFaultSx16,
+        (Size::W, Extension::Signed, true) => Code::MayFaultSx32,
+    }
+}
+
+const fn store_code(size: Size, of_register: bool) -> Code {
+    match (size, of_register) {
+        (Size::B, true) => Code::Store8R,
+        (Size::H, true) => Code::Store16R,
+        (Size::W, true) => Code::Store32R,
+        (Size::DW, true) => Code::Store64R,
+        (Size::B, false) => Code::Store8I,
+        (Size::H, false) => Code::Store16I,
+        (Size::W, false) => Code::Store32I,
+        (Size::DW, false) => Code::Store64I,
+    }
+}
+
+const fn acquire_code(size: Size) -> Code {
+    match size {
+        Size::B => Code::LoadAcquire8,
+        Size::H => Code::LoadAcquire16,
+        Size::W => Code::LoadAcquire32,
+        Size::DW => Code::LoadAcquire64,
+    }
+}
+
+const fn release_code(size: Size) -> Code {
+    match size {
+        Size::B => Code::StoreRelease8,
+        Size::H => Code::StoreRelease16,
+        Size::W => Code::StoreRelease32,
+        Size::DW => Code::StoreRelease64,
+    }
+}
