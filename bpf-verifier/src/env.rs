@@ -10,6 +10,7 @@ use bpf_isa::{Insn, Pc, Program, Reg};
 use crate::host::{Host, MapFacts};
 use crate::log::Log;
 use crate::options::Options;
+use crate::program::{Flow, LiveStack};
 use crate::state::{BtfNo, Id, IdSource, MapNo, Pointer, PointerKind, PtrFlags, SlotNo, SubprogId};
 
 /// What all passes share.
@@ -29,6 +30,13 @@ pub struct Env<'e> {
     pub notes: Vec<InsnNote>,
     /// The functions, in the order of their first instructions. Linux: `subprog_info`.
     pub subprogs: Vec<Subprog>,
+    /// The function that is called when an exception is thrown.
+    /// Linux: `exception_callback_subprog`.
+    pub exception_callback: Option<SubprogId>,
+    /// Where control may go within functions. Linux: `cfg`.
+    pub flow: Flow,
+    /// What is known of the stack's liveness. Linux: `liveness`.
+    pub live_stack: LiveStack,
     /// Where functions and lines come from in the source, as the log shows it.
     pub debug: DebugInfo,
     /// The maps the program uses; behind them, blueprints of maps in maps that it reaches.
@@ -257,10 +265,21 @@ pub struct Subprog {
 /// Where code comes from in the source.
 #[derive(Clone, Debug, Default)]
 pub struct DebugInfo {
+    /// The functions, as `func_info` has them. Linux: `func_info`.
+    pub funcs: Vec<FuncRecord>,
     /// The lines, in the order of their first instructions. Linux: `linfo`.
     pub lines: Vec<LineInfo>,
     /// The line the log showed last. Linux: `prev_linfo`.
     pub shown: Option<usize>,
+}
+
+/// A function, as `func_info` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FuncRecord {
+    /// Its first instruction.
+    pub pc: Pc,
+    /// Its type: a function of the program's BTF.
+    pub type_id: TypeId,
 }
 
 /// A line of the source.
@@ -330,6 +349,9 @@ impl<'e> Env<'e> {
             program: Program::default(),
             notes: Vec::new(),
             subprogs: Vec::new(),
+            exception_callback: None,
+            flow: Flow::default(),
+            live_stack: LiveStack::default(),
             debug: DebugInfo::default(),
             maps: Vec::new(),
             btfs: Vec::new(),

@@ -9,6 +9,7 @@ use std::fmt;
 use bpf_abi::errno::Errno;
 use bpf_isa::Pc;
 
+use crate::program::ProgramError;
 use crate::walk::WalkError;
 
 /// What every room's error type says of itself, besides its text.
@@ -52,6 +53,7 @@ macro_rules! rooms {
 }
 
 rooms! {
+    Program(ProgramError) "Found before any path was walked, or in the call graph."
     Walk(WalkError) "Found while going from path to path."
 }
 

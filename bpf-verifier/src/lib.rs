@@ -5,6 +5,7 @@ mod options;
 pub mod error;
 pub mod env;
 pub mod cx;
+pub mod program;
 pub mod scalar;
 pub mod state;
 pub mod walk;

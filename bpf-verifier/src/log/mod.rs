@@ -3,11 +3,13 @@
 mod state;
 mod source;
 mod insn;
+mod stats;
 
 use std::fmt;
 
 use crate::options::LogOptions;
 
+pub use insn::helper_name;
 pub use state::{Bits, Show, Signed, TypeName, Unsigned, kind_name};
 
 /// The text of the log, as it grows.

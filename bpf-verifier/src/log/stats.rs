@@ -1,0 +1,29 @@
+//! The last lines of the log.
+
+use crate::env::Env;
+
+impl Env<'_> {
+    /// Adds what was counted to the log.
+    ///
+    /// The time is always told as 0: the same program has the same log on every machine.
+    ///
+    /// Linux: `print_verification_stats`.
+    pub fn print_stats(&mut self) {
+        if self.log.shows_stats() {
+            let depths: Vec<String> =
+                self.subprogs.iter().map(|subprog| subprog.stack_depth.to_string()).collect();
+            let depths = depths.join("+");
+            self.log.print(format_args!("verification time 0 usec\nstack depth {depths}\n"));
+        }
+        let counts = self.counts;
+        self.log.print(format_args!(
+            "processed {} insns (limit {}) max_states_per_insn {} total_states {} peak_states {} \
+         mark_read 0\n",
+            counts.insns,
+            self.options.max_insns,
+            counts.max_states_per_insn,
+            counts.total_states,
+            counts.peak_states,
+        ));
+    }
+}

@@ -1,0 +1,140 @@
+//! What the passes need to know of a kernel function before any path is walked.
+
+use bpf_abi::helper::HelperFlags;
+use bpf_btf::{Btf, Kind, TypeId};
+
+use crate::env::Env;
+use crate::program::ProgramError;
+use crate::program::calls::{Effects, Summary};
+
+/// How many different kernel functions a program may call. Linux: `MAX_KFUNC_DESCS`.
+const MAX_KFUNCS: usize = 256;
+
+/// Kernel functions that may sleep. Linux: `KF_SLEEPABLE`.
+const SLEEPERS: &[&str] = &[
+    "bpf_arena_alloc_pages",
+    "bpf_arena_free_pages",
+    "bpf_arena_reserve_pages",
+    "bpf_copy_from_user_dynptr",
+    "bpf_copy_from_user_str",
+    "bpf_copy_from_user_str_dynptr",
+    "bpf_copy_from_user_task_dynptr",
+    "bpf_copy_from_user_task_str",
+    "bpf_copy_from_user_task_str_dynptr",
+    "bpf_crypto_ctx_create",
+    "bpf_fentry_test1",
+    "bpf_get_dentry_xattr",
+    "bpf_get_file_xattr",
+    "bpf_iter_dmabuf_destroy",
+    "bpf_iter_dmabuf_new",
+    "bpf_iter_dmabuf_next",
+    "bpf_iter_kmem_cache_destroy",
+    "bpf_iter_kmem_cache_new",
+    "bpf_iter_kmem_cache_next",
+    "bpf_lookup_user_key",
+    "bpf_remove_dentry_xattr",
+    "bpf_set_dentry_xattr",
+    "css_rstat_flush",
+];
+
+/// The kernel functions that a program calls.
+#[derive(Debug, Default)]
+pub(super) struct Called {
+    known: Vec<(i32, i16)>,
+}
+
+impl Called {
+    /// Takes in one more call.
+    ///
+    /// Linux: `add_kfunc_call`.
+    pub(super) fn add(&mut self, env: &Env<'_>, id: i32, btf: i16) -> Result<(), ProgramError> {
+        let Some(types) = env.host.kernel_btf() else { return Err(ProgramError::KfuncWithoutBtf) };
+        if !is_gpl(&env.spec.license) {
+            return Err(ProgramError::KfuncLicense);
+        }
+        // A weak function that this kernel has not; refused only where it is reached.
+        if (id, btf) == (0, 0) {
+            return Ok(());
+        }
+        if btf != 0 {
+            return Err(ProgramError::KfuncModule);
+        }
+        if self.known.contains(&(id, btf)) {
+            return Ok(());
+        }
+        if self.known.len() == MAX_KFUNCS {
+            return Err(ProgramError::TooManyKfuncs);
+        }
+        if function(types, id).is_none() {
+            return Err(ProgramError::KfuncId { id });
+        }
+        self.known.push((id, btf));
+        Ok(())
+    }
+}
+
+/// Whether programs under this licence may use what is for the GPL only.
+///
+/// Linux: `license_is_gpl_compatible`.
+pub fn is_gpl(license: &str) -> bool {
+    matches!(
+        license,
+        "GPL"
+            | "GPL v2"
+            | "GPL and additional rights"
+            | "Dual BSD/GPL"
+            | "Dual MIT/GPL"
+            | "Dual MPL/GPL"
+    )
+}
+
+/// The name of a function of this BTF.
+fn function(btf: &Btf, id: i32) -> Option<&str> {
+    let ty = btf.get(TypeId(u32::try_from(id).ok()?))?;
+    matches!(ty.kind, Kind::Func(_)).then(|| ty.name())
+}
+
+/// The name of a kernel function that is called; `None` if it is not known.
+pub fn name<'a>(env: &'a Env<'_>, id: i32, btf: i16) -> Option<&'a str> {
+    if btf != 0 {
+        return None;
+    }
+    function(env.host.kernel_btf()?, id)
+}
+
+/// Whether it throws an exception. Linux: `is_bpf_throw_kfunc`.
+pub(super) fn is_throw(env: &Env<'_>, id: i32) -> bool {
+    name(env, id, 0) == Some("bpf_throw")
+}
+
+/// What it does besides computing.
+pub(super) fn effects(env: &Env<'_>, id: i32, btf: i16) -> Effects {
+    let Some(name) = name(env, id, btf) else { return Effects::default() };
+    let mut flags = HelperFlags::empty();
+    flags.set(HelperFlags::SYNC_CALLBACK, name == "bpf_rbtree_add_impl");
+    flags.set(
+        HelperFlags::ASYNC_CALLBACK,
+        matches!(
+            name,
+            "bpf_wq_set_callback_impl"
+                | "bpf_task_work_schedule_signal_impl"
+                | "bpf_task_work_schedule_resume_impl"
+        ),
+    );
+    flags.set(HelperFlags::CHANGES_PKT_DATA, name == "bpf_xdp_pull_data");
+    flags.set(HelperFlags::MIGHT_SLEEP, SLEEPERS.contains(&name));
+    let is_iter_next = name.starts_with("bpf_iter_") && name.ends_with("_next");
+    Effects { flags, is_iter_next }
+}
+
+/// How a call of it uses registers.
+pub(super) fn summary(env: &Env<'_>, id: i32, btf: i16) -> Option<Summary> {
+    let called = name(env, id, btf)?;
+    let types = env.host.kernel_btf()?;
+    let proto = types.func_proto(TypeId(u32::try_from(id).ok()?))?;
+    Some(Summary {
+        arity: u8::try_from(proto.len()).unwrap_or(5),
+        is_void: proto.ret.is_void(),
+        fastcall: matches!(called, "bpf_cast_to_kern_ctx" | "bpf_rdonly_cast"),
+    })
+}
