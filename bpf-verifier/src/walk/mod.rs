@@ -226,6 +226,7 @@ impl Walk<'_, '_> {
         self.print_before();
         self.prev = Some(self.pc);
         self.env.note_mut(self.pc).seen = true;
+        self.env.begin_stack_writes(&self.state, self.pc);
         let mut cx = StepCx {
             env: &mut *self.env,
             state: &mut self.state,
@@ -233,6 +234,7 @@ impl Walk<'_, '_> {
             pc: self.pc,
         };
         let next = (self.step)(&mut cx, insn)?;
+        self.env.end_stack_writes();
         match next {
             Next::Fallthrough => self.pc = Pc(self.pc.0 + 1),
             Next::Jump(to) => self.pc = to,
@@ -264,12 +266,14 @@ impl Walk<'_, '_> {
     /// Linux: `process_bpf_exit` in `do_check`, `pop_stack`.
     fn next_path(&mut self) -> Result<bool, Reason> {
         self.env.scratched.all();
+        self.env.update_live_stack(&self.state);
         self.paths.end_path(self.env, &self.state, self.pc)?;
         let Some(pending) = self.paths.pending.pop() else { return Ok(false) };
         if !self.env.log.shows_everything() {
             self.env.log.rewind(pending.mark);
         }
         self.state = pending.state;
+        self.env.stack_chain_changed();
         self.paths.track = pending.track;
         self.pc = pending.pc;
         self.prev = Some(pending.prev_pc);

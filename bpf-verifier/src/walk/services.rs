@@ -179,19 +179,27 @@ impl StepCx<'_, '_> {
     ///
     /// Linux: `bpf_mark_stack_read`.
     pub fn mark_stack_read(&mut self, frame: FrameNo, slots: u64) {
-        let _ = (frame, slots);
+        self.env.mark_stack_read(self.state, self.pc, frame, slots);
     }
 
-    /// The instruction writes whole slots of a frame's stack (a bit each) on every path.
+    /// The instruction overwrites whole slots of a frame's stack (a bit each) on every path.
     ///
     /// Linux: `bpf_mark_stack_write`.
     pub fn mark_stack_written(&mut self, frame: FrameNo, slots: u64) {
-        let _ = (frame, slots);
+        self.env.mark_stack_written(frame, slots);
     }
 
-    /// A function is about to be left, or a path has ended: what was found about its stack
-    /// is carried backwards.
+    /// A frame was entered or left.
+    ///
+    /// Linux: `bpf_reset_live_stack_callchain`.
+    pub fn frames_changed(&mut self) {
+        self.env.stack_chain_changed();
+    }
+
+    /// A function is about to be left: what was found about its stack is carried backwards.
     ///
     /// Linux: `bpf_update_live_stack`.
-    pub fn update_live_stack(&mut self) {}
+    pub fn update_live_stack(&mut self) {
+        self.env.update_live_stack(self.state);
+    }
 }

@@ -7,7 +7,7 @@ use bpf_isa::{Insn, Pc, Reg};
 use crate::env::Env;
 use crate::error::Reason;
 use crate::log::Show;
-use crate::state::{FrameRole, Held, Id, IterState, PointerKind, SlotNo, State, Value};
+use crate::state::{FrameRole, Held, Id, IterState, PointerKind, Slot, SlotNo, State, Value};
 use crate::walk::history::Track;
 use crate::walk::kept::{KeptId, KeptState, frame_pc, same_callsites};
 use crate::walk::subsumes::{Exactness, iterators_advanced, maybe_looping, subsumes};
@@ -210,7 +210,7 @@ impl Paths {
     /// covered by them.
     ///
     /// Linux: `clean_live_states`.
-    fn clean(&mut self, env: &Env<'_>, state: &State, pc: Pc, bucket: usize) {
+    fn clean(&mut self, env: &mut Env<'_>, state: &State, pc: Pc, bucket: usize) {
         for place in (0..self.kept.bucket(bucket).len()).rev() {
             let id = self.kept.bucket(bucket)[place];
             let old = self.kept.get(id);
@@ -252,15 +252,22 @@ fn iterator_is_active(state: &State) -> bool {
 }
 
 /// Linux: `clean_verifier_state`.
-fn clean_state(env: &Env<'_>, kept: &mut KeptState) {
+fn clean_state(env: &mut Env<'_>, kept: &mut KeptState) {
     kept.cleaned = true;
+    let slots = env.query_live_stack(&kept.state, kept.pc);
     for number in 0..kept.state.frames().len() {
         let frame = kept.state.frames()[number].number;
         let live = env.note(frame_pc(&kept.state, kept.pc, frame)).live_regs;
+        let live_slots = env.live_slots(&slots, frame);
         let frame = kept.state.frame_mut(frame);
         for reg in Reg::ALL {
             if reg != Reg::FP && live & (1 << reg.number()) == 0 {
                 frame.set(reg, None);
+            }
+        }
+        for (place, slot) in frame.stack.slots_mut().iter_mut().enumerate() {
+            if live_slots & (1 << place) == 0 {
+                *slot = Slot::default();
             }
         }
     }
