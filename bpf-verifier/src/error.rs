@@ -9,6 +9,7 @@ use std::fmt;
 use bpf_abi::errno::Errno;
 use bpf_isa::Pc;
 
+use crate::attach::AttachError;
 use crate::program::ProgramError;
 use crate::walk::WalkError;
 
@@ -53,6 +54,7 @@ macro_rules! rooms {
 }
 
 rooms! {
+    Attach(AttachError) "Found in what the load says of the program as a whole."
     Program(ProgramError) "Found before any path was walked, or in the call graph."
     Walk(WalkError) "Found while going from path to path."
 }

@@ -4,6 +4,7 @@ pub mod host;
 mod options;
 pub mod error;
 pub mod env;
+pub mod attach;
 pub mod cx;
 pub mod program;
 pub mod scalar;

@@ -23,6 +23,7 @@ use crate::cx::{Next, StepCx};
 use crate::env::Env;
 use crate::error::Reason;
 use crate::log::{LogMark, Show};
+use crate::program;
 use crate::state::{IdMap, State};
 
 use history::Track;
@@ -224,6 +225,7 @@ impl Walk<'_, '_> {
             self.paths.record(self.pc);
         }
         self.print_before();
+        program::check_walking(self.env, self.pc)?;
         self.prev = Some(self.pc);
         self.env.note_mut(self.pc).seen = true;
         self.env.begin_stack_writes(&self.state, self.pc);
