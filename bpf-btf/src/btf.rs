@@ -36,6 +36,7 @@ pub struct Btf {
     strings: Box<[u8]>,
     by_name: OnceLock<NameIndex>,
     tags: OnceLock<Box<[TagRow]>>,
+    alignments: OnceLock<Box<[u8]>>,
 }
 
 /// Types by kind and name.
@@ -89,6 +90,7 @@ impl Btf {
             strings,
             by_name: OnceLock::new(),
             tags: OnceLock::new(),
+            alignments: OnceLock::new(),
         }
     }
 
@@ -300,6 +302,10 @@ impl Btf {
             let value = values.find(|v| self.name_bytes(v.name_off) == name.as_bytes())?;
             Some(value.bits)
         })
+    }
+
+    pub(crate) fn alignments(&self) -> &[u8] {
+        self.alignments.get_or_init(|| self.compute_alignments())
     }
 
     /// The bytes of its own type section.

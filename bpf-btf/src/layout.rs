@@ -10,9 +10,12 @@ use crate::types::{Composite, Kind, Member, NameOff, Type, TypeId};
 /// The size of a pointer, in bytes: BPF is a 64-bit machine.
 pub const POINTER_SIZE: u32 = 8;
 
-/// How many types one question looks at before giving up, so that hostile BTF (a structure of two structures, each of
+/// How many members one question looks at before giving up, so that hostile BTF (a structure of two structures, each of
 /// two structures, and so on) cannot make it endless.
 const MAX_STEPS: u32 = 1 << 18;
+
+/// What the table of alignments says of types that have none.
+const NO_ALIGNMENT: u8 = u8::MAX;
 
 impl Btf {
     /// The size of a type in bytes, or `None` if it has none: `void`, functions, forward declarations.
@@ -38,33 +41,51 @@ impl Btf {
     /// The alignment of a type in bytes, as C gives it: structures have that of their strictest member, less if the
     /// BTF shows them packed.
     pub fn align_of(&self, id: TypeId) -> Option<u32> {
-        self.align_within(id, MAX_CHAIN / 2, &mut MAX_STEPS.clone())
+        let own = self.resolve(id)?.id;
+        match *self.alignments().get(own.0 as usize)? {
+            NO_ALIGNMENT => None,
+            align => Some(u32::from(align)),
+        }
     }
 
-    fn align_within(&self, id: TypeId, depth: usize, steps: &mut u32) -> Option<u32> {
-        let depth = depth.checked_sub(1)?;
-        *steps = steps.checked_sub(1)?;
+    /// The alignment of each type, by number; each is found out once.
+    pub(crate) fn compute_alignments(&self) -> Box<[u8]> {
+        let mut table = vec![0; self.end_id() as usize].into_boxed_slice();
+        for id in 0..self.end_id() {
+            self.align_into(&mut table, TypeId(id), MAX_CHAIN / 2);
+        }
+        table
+    }
+
+    /// Finds out the alignment of a type unless the table has it; what is nested too deeply has none.
+    fn align_into(&self, table: &mut [u8], id: TypeId, depth: usize) -> Option<u32> {
         let ty = self.resolve(id)?;
-        match ty.kind {
-            Kind::Int(int) => Some(int.size.clamp(1, POINTER_SIZE)),
-            Kind::Enum(e) | Kind::Enum64(e) => Some(e.size.clamp(1, POINTER_SIZE)),
-            Kind::Float(float) => Some(float.size.clamp(1, 16)),
-            Kind::Ptr(_) => Some(POINTER_SIZE),
-            Kind::Array(array) => self.align_within(array.element, depth, steps),
+        let at = ty.id.0 as usize;
+        match *table.get(at)? {
+            0 => {}
+            NO_ALIGNMENT => return None,
+            known => return Some(u32::from(known)),
+        }
+        let depth = depth.checked_sub(1)?;
+        // What is met again before this is known is part of itself.
+        table[at] = NO_ALIGNMENT;
+        let align = match ty.kind {
+            Kind::Int(int) => int.size.clamp(1, POINTER_SIZE),
+            Kind::Enum(e) | Kind::Enum64(e) => e.size.clamp(1, POINTER_SIZE),
+            Kind::Float(float) => float.size.clamp(1, 16),
+            Kind::Ptr(_) => POINTER_SIZE,
+            Kind::Array(array) => self.align_into(table, array.element, depth)?,
             Kind::Struct(composite) | Kind::Union(composite) => {
                 let mut align = 1;
+                let mut is_packed = false;
                 for member in composite.members() {
-                    let own = self.align_within(member.ty, depth, steps)?;
-                    let misplaced =
-                        member.bitfield.is_none() && !member.bit_offset.is_multiple_of(own * 8);
-                    if misplaced {
-                        return Some(1);
-                    }
+                    let own = self.align_into(table, member.ty, depth)?;
+                    is_packed |= is_misplaced(self, &member, own);
                     align = align.max(own);
                 }
-                Some(if composite.size.is_multiple_of(align) { align } else { 1 })
+                if is_packed || !composite.size.is_multiple_of(align) { 1 } else { align }
             }
-            Kind::Var(var) => self.align_within(var.ty, depth, steps),
+            Kind::Var(var) => self.align_into(table, var.ty, depth)?,
             Kind::Void
             | Kind::Fwd(_)
             | Kind::Typedef(_)
@@ -75,7 +96,62 @@ impl Btf {
             | Kind::FuncProto(_)
             | Kind::Datasec(_)
             | Kind::DeclTag(_)
-            | Kind::TypeTag(_) => None,
+            | Kind::TypeTag(_) => return None,
+        };
+        table[at] = u8::try_from(align).unwrap_or(NO_ALIGNMENT);
+        Some(align)
+    }
+}
+
+impl Btf {
+    /// Whether C needs `packed` to lay a structure out as this one is: a member, or the end, lies where its type alone
+    /// would not.
+    pub fn is_packed(&self, id: TypeId) -> bool {
+        let Some(composite) = self.resolve(id).and_then(|ty| ty.composite()) else { return false };
+        let mut align = 1;
+        for member in composite.members() {
+            let own = self.align_of(member.ty).unwrap_or(1);
+            if is_misplaced(self, &member, own) {
+                return true;
+            }
+            align = align.max(own);
+        }
+        !composite.size.is_multiple_of(align)
+    }
+}
+
+/// Whether a member lies where a type of this alignment would not.
+fn is_misplaced(btf: &Btf, member: &Member, align: u32) -> bool {
+    match member.bitfield {
+        None => !member.bit_offset.is_multiple_of(align * 8),
+        // A bit field lies within one unit of its type.
+        Some(bits) => {
+            let unit = btf.size_of(member.ty).unwrap_or(0).saturating_mul(8).max(1);
+            member.bit_offset % unit + bits.get() > unit
+        }
+    }
+}
+
+/// How many bits a member takes.
+pub(crate) fn bits_of(btf: &Btf, member: &Member) -> u32 {
+    match member.bitfield {
+        Some(bits) => bits.get(),
+        None => btf.size_of(member.ty).unwrap_or(0).saturating_mul(8),
+    }
+}
+
+/// Where C would place a member, in bits, if the one before it ends at bit `at`.
+pub(crate) fn c_offset(btf: &Btf, at: u32, member: &Member, is_packed: bool) -> Option<u32> {
+    match member.bitfield {
+        None => {
+            let align = if is_packed { 1 } else { btf.align_of(member.ty).unwrap_or(1) };
+            at.checked_next_multiple_of(align * 8)
+        }
+        Some(_) if is_packed => Some(at),
+        Some(bits) => {
+            let unit = btf.size_of(member.ty)?.checked_mul(8).filter(|unit| *unit > 0)?;
+            let fits = at % unit + bits.get() <= unit;
+            if fits { Some(at) } else { at.checked_next_multiple_of(unit) }
         }
     }
 }
@@ -401,10 +477,7 @@ impl Btf {
 
     /// Whether the bit at `at` belongs to a member.
     fn covers(&self, member: &Member, at: u32) -> bool {
-        let bits = match member.bitfield {
-            Some(bits) => bits.get(),
-            None => self.size_of(member.ty).unwrap_or(0).saturating_mul(8),
-        };
+        let bits = bits_of(self, member);
         at.checked_sub(member.bit_offset).is_some_and(|past| past < bits)
     }
 

@@ -1,4 +1,6 @@
-//! Types of BPF programs and of the kernel: BTF.
+//! Types of BPF programs and of the kernel, as data.
+//!
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod raw;
@@ -9,8 +11,9 @@ mod layout;
 pub mod record;
 pub mod func;
 pub mod check;
-mod encode;
 pub mod ext;
+mod encode;
+pub mod dump;
 
 pub use btf::Btf;
 pub use encode::Builder;

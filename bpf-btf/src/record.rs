@@ -307,7 +307,7 @@ impl Btf {
     ///
     /// Linux: `btf_parse_fields`.
     pub fn record(&self, id: TypeId, value_size: u32) -> Result<Record, RecordError> {
-        self.record_of(id, value_size, |_| true)
+        self.record_of(id, value_size, |_| true, &mut MAX_STEPS.clone())
     }
 
     /// The special fields of an object that programs allocate: no timers, no work.
@@ -318,7 +318,17 @@ impl Btf {
     ///
     /// Linux: `btf_parse_struct_metas`.
     pub fn object_record(&self, id: TypeId, size: u32) -> Result<Record, RecordError> {
-        self.record_of(id, size, |named| match named {
+        self.object_record_within(id, size, &mut MAX_STEPS.clone())
+    }
+
+    /// The same, with a number of members to look at that several questions share.
+    pub(crate) fn object_record_within(
+        &self,
+        id: TypeId,
+        size: u32,
+        steps: &mut u32,
+    ) -> Result<Record, RecordError> {
+        let wanted = |named| match named {
             NamedField::Timer | NamedField::Workqueue | NamedField::TaskWork => false,
             NamedField::SpinLock
             | NamedField::ResSpinLock
@@ -327,7 +337,8 @@ impl Btf {
             | NamedField::RbRoot
             | NamedField::RbNode
             | NamedField::Refcount => true,
-        })
+        };
+        self.record_of(id, size, wanted, steps)
     }
 
     fn record_of(
@@ -335,8 +346,9 @@ impl Btf {
         id: TypeId,
         value_size: u32,
         wanted: fn(NamedField) -> bool,
+        steps: &mut u32,
     ) -> Result<Record, RecordError> {
-        let mut search = Search { btf: self, fields: Vec::new(), steps: 0, wanted };
+        let mut search = Search { btf: self, fields: Vec::new(), steps, wanted };
         if let Some(ty) = self.get(id) {
             search.within(&ty, 0, MAX_CHAIN / 2)?;
         }
@@ -367,13 +379,13 @@ impl Btf {
     }
 }
 
-/// How many members one search looks at. Real types have some hundred.
-const MAX_STEPS: u32 = 1 << 18;
+/// How many members are looked at. Real types have some hundred, and all those of a kernel some hundred thousand.
+pub(crate) const MAX_STEPS: u32 = 1 << 20;
 
 struct Search<'a> {
     btf: &'a Btf,
     fields: Vec<Field>,
-    steps: u32,
+    steps: &'a mut u32,
     wanted: fn(NamedField) -> bool,
 }
 
@@ -420,10 +432,7 @@ impl Search<'_> {
         depth: usize,
         seen: &mut Vec<NamedField>,
     ) -> Result<(), RecordError> {
-        self.steps += 1;
-        if self.steps > MAX_STEPS {
-            return Err(RecordError::TooMany);
-        }
+        *self.steps = self.steps.checked_sub(1).ok_or(RecordError::TooMany)?;
         let mut place = place;
         let mut count = 1u32;
         for _ in 0..MAX_CHAIN {

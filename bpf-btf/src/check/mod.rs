@@ -54,6 +54,7 @@ fn run(data: &[u8], log: &mut Log) -> Result<Btf, Refusal> {
 ///
 /// Linux: `btf_parse_struct_metas`.
 fn check_special_fields(btf: &Btf, log: &mut Log) -> Result<(), Refusal> {
+    let mut steps = crate::record::MAX_STEPS;
     for ty in btf.own_types() {
         let Some(composite) = ty.composite().filter(|_| ty.code() == KindCode::Struct) else {
             continue;
@@ -62,7 +63,7 @@ fn check_special_fields(btf: &Btf, log: &mut Log) -> Result<(), Refusal> {
         if !holds_one {
             continue;
         }
-        match btf.object_record(ty.id, composite.size) {
+        match btf.object_record_within(ty.id, composite.size, &mut steps) {
             Ok(_) => {}
             Err(error) => return Err(refuse_record(log, ty.id, error)),
         }
