@@ -308,6 +308,19 @@ impl Btf {
         self.alignments.get_or_init(|| self.compute_alignments())
     }
 
+    /// Where the record of one of its own types begins, if it is of this kind.
+    pub(crate) fn own_record(&self, id: TypeId, kind: KindCode) -> Option<usize> {
+        let at = *self.offsets.get(id.0.checked_sub(self.first_id)? as usize)? as usize;
+        (self.kind_code(id) == Some(kind)).then_some(at)
+    }
+
+    /// Overwrites a word of the type section.
+    pub(crate) fn put(&mut self, at: usize, word: u32) {
+        if let Some(bytes) = self.types.get_mut(at..at + 4) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+
     /// The bytes of its own type section.
     pub fn type_bytes(&self) -> &[u8] {
         &self.types

@@ -11,6 +11,7 @@ mod layout;
 pub mod record;
 pub mod func;
 pub mod check;
+mod edit;
 pub mod ext;
 mod encode;
 pub mod dump;

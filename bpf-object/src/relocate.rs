@@ -1,0 +1,261 @@
+//! Programs, put together: each with the functions it calls appended, and its references named.
+//!
+//! A function is appended when a call of it is first met, and its own calls are followed before
+//! the rest of the caller: the order in which libbpf does it, on which the numbers in logs depend.
+
+use std::collections::HashMap;
+
+use bpf_abi::spec::{Reference, ReferenceTo};
+use bpf_isa::{Pc, Slot};
+
+use crate::elf::{Elf, Symbol, SymbolKind};
+use crate::error::ReadError;
+use crate::functions::{Function, Functions, TEXT};
+
+/// A 64-bit immediate. Linux: `BPF_LD | BPF_IMM | BPF_DW`.
+const LOAD_IMM64: u8 = 0x18;
+/// A call. Linux: `BPF_JMP | BPF_CALL`.
+const CALL: u8 = 0x85;
+/// Source registers that say what an immediate is. Linux: `BPF_PSEUDO_*`.
+const PSEUDO_MAP_FD: u8 = 1;
+const PSEUDO_MAP_VALUE: u8 = 2;
+const PSEUDO_BTF_ID: u8 = 3;
+const PSEUDO_CALL: u8 = 1;
+const PSEUDO_KFUNC_CALL: u8 = 2;
+const PSEUDO_FUNC: u8 = 4;
+
+/// What the whole object has, for its programs to refer to.
+pub(crate) struct Object<'a> {
+    pub(crate) elf: &'a Elf<'a>,
+    pub(crate) functions: &'a Functions<'a>,
+    /// Declared maps: section, place, index among the maps.
+    pub(crate) declared: HashMap<(usize, u64), usize>,
+    /// Maps of sections of variables, by section.
+    pub(crate) globals: HashMap<usize, usize>,
+    /// The symbol that a place of a section refers to: section, slot.
+    pub(crate) relocations: HashMap<(usize, usize), usize>,
+    /// The names of `.kconfig` variables.
+    pub(crate) kconfig: Vec<String>,
+}
+
+/// A program put together.
+#[derive(Debug, Default)]
+pub(crate) struct Linked {
+    pub(crate) insns: Vec<Slot>,
+    pub(crate) references: Vec<Reference>,
+    /// The functions in it, with the slots at which they begin, in order.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A function's place in a program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    pub(crate) section: usize,
+    /// Where it begins in its section, in slots.
+    pub(crate) from: usize,
+    pub(crate) len: usize,
+    /// Where it begins in the program, in slots.
+    pub(crate) to: usize,
+}
+
+/// Where the linker stands in a function.
+struct Frame {
+    part: Part,
+    next: usize,
+}
+
+/// Puts a program together.
+pub(crate) fn link(object: &Object<'_>, main: Function<'_>) -> Result<Linked, ReadError> {
+    let mut linked = Linked::default();
+    let mut placed: HashMap<usize, usize> = HashMap::new();
+    let mut frames = vec![Frame { part: linked.append(object, main), next: 0 }];
+    while let Some(frame) = frames.last_mut() {
+        if frame.next >= frame.part.len {
+            frames.pop();
+            continue;
+        }
+        let (at, part) = (frame.next, frame.part);
+        let place = Place { object, part, at };
+        let here = part.to + at;
+        let insn = linked.insns[here];
+        let wide = insn.opcode == LOAD_IMM64;
+        if let Some(start) = place.callee(insn)? {
+            let callee = object
+                .functions
+                .callee_at(start.section, start.slot)
+                .ok_or_else(|| place.wrong("it refers to no function's beginning"))?;
+            let Some(to) = placed.get(&callee) else {
+                let part = linked.append(object, object.functions.callees[callee]);
+                placed.insert(callee, part.to);
+                frames.push(Frame { part, next: 0 });
+                continue;
+            };
+            let distance =
+                i64::try_from(*to).unwrap_or(i64::MAX) - i64::try_from(here).unwrap_or(0) - 1;
+            let slot = &mut linked.insns[here];
+            slot.imm = i32::try_from(distance).map_err(|_| place.wrong("it is too far to call"))?;
+            slot.src = if wide { PSEUDO_FUNC } else { PSEUDO_CALL };
+        } else if let Some(symbol) = place.symbol() {
+            let reference = place.refer(symbol, &mut linked.insns[here..])?;
+            let at = Pc(u32::try_from(here).map_err(|_| place.wrong("the program is too long"))?);
+            linked.references.push(Reference { at, to: reference });
+        }
+        frame_advance(&mut frames, if wide { 2 } else { 1 });
+    }
+    linked.references.sort_by_key(|reference| reference.at);
+    Ok(linked)
+}
+
+fn frame_advance(frames: &mut [Frame], by: usize) {
+    if let Some(frame) = frames.last_mut() {
+        frame.next += by;
+    }
+}
+
+impl Linked {
+    /// Appends a function's instructions.
+    fn append(&mut self, object: &Object<'_>, function: Function<'_>) -> Part {
+        let to = self.insns.len();
+        let bytes = object.elf.sections[function.section].data;
+        let (slots, _) = bytes.as_chunks::<8>();
+        let own = slots.iter().skip(function.start).take(function.len);
+        self.insns.extend(own.map(|bytes| Slot::from_bytes(*bytes)));
+        let part = Part { section: function.section, from: function.start, len: function.len, to };
+        self.parts.push(part);
+        part
+    }
+}
+
+/// Where a function begins.
+struct Start {
+    section: usize,
+    slot: usize,
+}
+
+/// An instruction of the object.
+struct Place<'a> {
+    object: &'a Object<'a>,
+    part: Part,
+    at: usize,
+}
+
+impl<'a> Place<'a> {
+    fn wrong(&self, what: impl Into<String>) -> ReadError {
+        ReadError::Relocation {
+            section: self.object.elf.sections[self.part.section].name.to_owned(),
+            insn: self.part.from + self.at,
+            what: what.into(),
+        }
+    }
+
+    /// The symbol that the instruction refers to.
+    fn symbol(&self) -> Option<Symbol<'a>> {
+        let key = (self.part.section, self.part.from + self.at);
+        let index = self.object.relocations.get(&key)?;
+        self.object.elf.symbols.get(*index).copied()
+    }
+
+    /// The function of this program that the instruction calls or takes the address of.
+    fn callee(&self, insn: Slot) -> Result<Option<Start>, ReadError> {
+        let text = self.object.elf.section_index(TEXT);
+        let symbol = self.symbol();
+        let start = |section: usize, slot: i64| {
+            let slot =
+                usize::try_from(slot).map_err(|_| self.wrong("it calls before its section"))?;
+            Ok(Some(Start { section, slot }))
+        };
+        let base = |symbol: &Symbol<'_>| {
+            i64::try_from(symbol.value).map_err(|_| self.wrong("its symbol lies nowhere"))
+        };
+        match insn.opcode {
+            CALL if insn.src == PSEUDO_CALL => match symbol {
+                None => {
+                    // A call inside a section, already counted out by the assembler.
+                    let here = i64::try_from(self.part.from + self.at).unwrap_or(i64::MAX);
+                    start(self.part.section, here + i64::from(insn.imm) + 1)
+                }
+                Some(symbol) if symbol.is_undefined => Ok(None),
+                Some(symbol) if symbol.section.is_some() && symbol.section == text => {
+                    start(text.unwrap_or(0), base(&symbol)? / 8 + i64::from(insn.imm) + 1)
+                }
+                Some(symbol) => {
+                    Err(self.wrong(format!("it calls {:?}, which is not in .text", symbol.name)))
+                }
+            },
+            LOAD_IMM64 => match symbol {
+                Some(symbol)
+                    if symbol.section.is_some()
+                        && symbol.section == text
+                        && matches!(symbol.kind, SymbolKind::Function | SymbolKind::Section) =>
+                {
+                    let bytes = base(&symbol)? + i64::from(insn.imm);
+                    start(text.unwrap_or(0), bytes / 8)
+                }
+                _ => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// Names what the instruction refers to, and gives it the source register that says so.
+    fn refer(&self, symbol: Symbol<'_>, insns: &mut [Slot]) -> Result<ReferenceTo, ReadError> {
+        let Some((insn, rest)) = insns.split_first_mut() else {
+            return Err(self.wrong("it is not there"));
+        };
+        if symbol.is_undefined {
+            return self.refer_to_extern(symbol, insn);
+        }
+        if insn.opcode != LOAD_IMM64 {
+            return Err(self.wrong(format!(
+                "opcode {:#04x} cannot refer to symbol {:?}",
+                insn.opcode, symbol.name
+            )));
+        }
+        let section = symbol.section.ok_or_else(|| self.wrong("its symbol lies in no section"))?;
+        let index =
+            |map: usize| i32::try_from(map).map_err(|_| self.wrong("the object has too many maps"));
+        if let Some(map) = self.object.declared.get(&(section, symbol.value)) {
+            insn.src = PSEUDO_MAP_FD;
+            insn.imm = index(*map)?;
+            return Ok(ReferenceTo::Map(*map));
+        }
+        if let Some(map) = self.object.globals.get(&section) {
+            let place =
+                i64::try_from(symbol.value).unwrap_or(i64::MAX).checked_add(insn.imm.into());
+            let place = place.and_then(|place| i32::try_from(place).ok());
+            let second = rest.first_mut().ok_or_else(|| self.wrong("it has no second half"))?;
+            second.imm = place.ok_or_else(|| self.wrong("it points beyond its section"))?;
+            insn.src = PSEUDO_MAP_VALUE;
+            insn.imm = index(*map)?;
+            return Ok(ReferenceTo::MapValue(*map));
+        }
+        let name = self.object.elf.sections.get(section).map_or("", |section| section.name);
+        Err(self.wrong(format!(
+            "it refers to {:?} in section {name:?}, which is neither a map nor variables",
+            symbol.name
+        )))
+    }
+
+    fn refer_to_extern(
+        &self,
+        symbol: Symbol<'_>,
+        insn: &mut Slot,
+    ) -> Result<ReferenceTo, ReadError> {
+        let (name, weak) = (symbol.name.to_owned(), symbol.is_weak);
+        match insn.opcode {
+            CALL => {
+                insn.src = PSEUDO_KFUNC_CALL;
+                insn.imm = 0;
+                Ok(ReferenceTo::Kfunc { name, weak })
+            }
+            LOAD_IMM64 if self.object.kconfig.contains(&name) => Err(self
+                .wrong(format!("{name:?} is a kernel configuration, which is not supported yet"))),
+            LOAD_IMM64 => {
+                insn.src = PSEUDO_BTF_ID;
+                insn.imm = 0;
+                Ok(ReferenceTo::Ksym { name, weak })
+            }
+            _ => Err(self.wrong(format!("it cannot refer to extern {name:?}"))),
+        }
+    }
+}
