@@ -189,6 +189,9 @@ pub enum ProgramError {
     /// A program may use one arena only.
     #[error("Only one arena per program")]
     SecondArena,
+    /// An arena has no address in user space.
+    #[error("arena's user address must be set via map_extra or mmap()")]
+    ArenaWithoutAddress,
     /// The map belongs to programs of another kind.
     #[error("")]
     MapOwner(Errno),
@@ -234,7 +237,7 @@ pub enum ProgramError {
     #[error("kernel btf_id {id} is not a function")]
     KfuncId {
         /// The type.
-        id: i32,
+        id: u32,
     },
 
     /// A tail call would begin on top of too much stack.
@@ -332,6 +335,7 @@ impl Refusal for ProgramError {
             | Self::MapField { .. }
             | Self::StructOpsMap
             | Self::SleepableMap
+            | Self::ArenaWithoutAddress
             | Self::NoKernelBtf
             | Self::NoModuleBtf
             | Self::VariableKind { .. }

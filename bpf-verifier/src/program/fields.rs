@@ -5,7 +5,8 @@
 //! to the instruction, so that a program whose bad instruction is dead is accepted. What is not
 //! decoded stands in the program as [`Insn::SecondSlot`], which no path ever reaches otherwise.
 
-use bpf_isa::{DecodeErrorKind, Insn, Noticed, Pc, Program, Slot, decode, decode_slots};
+use bpf_isa::opcode::{Mode, atomic, whole};
+use bpf_isa::{Class, DecodeErrorKind, Insn, Noticed, Pc, Program, Slot, decode, decode_slots};
 
 use crate::env::{Env, InsnNote};
 use crate::error::Reason;
@@ -46,5 +47,34 @@ pub fn check_walking(env: &Env<'_>, pc: Pc) -> Result<(), Reason> {
     match malformed(&env.spec.insns, pc) {
         Some(kind) => Err(ProgramError::Malformed(kind).into()),
         None => Ok(()),
+    }
+}
+
+/// What a malformed instruction would be if its unused fields were zero: its effects count until
+/// a path comes to it.
+pub(super) fn meant(slots: &[Slot], pc: Pc) -> Option<Insn> {
+    let slot = *slots.get(pc.index())?;
+    let next = slots.get(pc.index() + 1).copied();
+    let register = |number: u8| number.min(10);
+    (0..16).find_map(|zeroed| {
+        let keep = |bit: u8| zeroed & bit == 0;
+        let repaired = Slot {
+            dst: if keep(8) { register(slot.dst) } else { 0 },
+            src: if keep(4) { register(slot.src) } else { 0 },
+            off: if keep(2) { slot.off } else { 0 },
+            imm: if keep(1) { slot.imm } else { least_imm(slot) },
+            ..slot
+        };
+        decode(repaired, next, pc).ok()
+    })
+}
+
+/// An immediate that says as little as possible.
+const fn least_imm(slot: Slot) -> i32 {
+    match (slot.opcode, Class::of(slot.opcode), Mode::of(slot.opcode)) {
+        (whole::TO_LE | whole::TO_BE | whole::BSWAP, _, _) => 64,
+        // Of an atomic operation that does not exist, whether it fetches still counts.
+        (_, Some(Class::Stx), Some(Mode::Atomic)) => slot.imm & atomic::FETCH,
+        _ => 0,
     }
 }

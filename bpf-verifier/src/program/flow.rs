@@ -4,7 +4,7 @@
 //! path comes to it, so the graph of the program must not depend on it.
 
 use bpf_isa::opcode::{callee, whole};
-use bpf_isa::{Class, Pc, Slot};
+use bpf_isa::{Class, JumpOp, Pc, Slot};
 
 /// The instructions that may be next in the same function: the one after, then the target.
 ///
@@ -110,11 +110,14 @@ fn successors(slot: Slot, pc: Pc) -> Successors {
 
 /// How far a jump leads, counted in slots from the next one, whatever its other fields hold.
 pub(super) fn jump_distance(slot: Slot) -> Option<i64> {
-    match slot.opcode {
-        whole::CALL | whole::EXIT => None,
-        whole::JUMP_LONG => Some(i64::from(slot.imm)),
-        opcode => matches!(Class::of(opcode), Some(Class::Jmp | Class::Jmp32))
-            .then_some(i64::from(slot.off)),
+    const CALL: u8 = whole::CALL & JumpOp::MASK;
+    const EXIT: u8 = whole::EXIT & JumpOp::MASK;
+    let is_jump = matches!(Class::of(slot.opcode), Some(Class::Jmp | Class::Jmp32));
+    match (slot.opcode, slot.opcode & JumpOp::MASK) {
+        _ if !is_jump => None,
+        (_, CALL | EXIT) => None,
+        (whole::JUMP_LONG, _) => Some(i64::from(slot.imm)),
+        _ => Some(i64::from(slot.off)),
     }
 }
 

@@ -66,7 +66,7 @@ impl Called {
             return Err(ProgramError::TooManyKfuncs);
         }
         if function(types, id).is_none() {
-            return Err(ProgramError::KfuncId { id });
+            return Err(ProgramError::KfuncId { id: id.cast_unsigned() });
         }
         self.known.push((id, btf));
         Ok(())

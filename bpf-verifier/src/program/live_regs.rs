@@ -6,10 +6,10 @@
 //! any path, so two states that differ there only are the same. The frame pointer is no part of
 //! this: it is always live.
 
-use bpf_isa::{Pc, RegSet};
+use bpf_isa::{Insn, Pc, RegSet};
 
 use crate::env::Env;
-use crate::program::calls;
+use crate::program::{calls, fields};
 
 /// Finds the live registers before each instruction, and shows them in the log.
 ///
@@ -42,10 +42,15 @@ pub fn compute(env: &mut Env<'_>) {
 
 /// What each instruction reads and writes.
 fn effects(env: &Env<'_>) -> Vec<(RegSet, RegSet)> {
-    let insns = env.program.insns().iter().zip(&env.spec.insns);
+    let slots = &env.spec.insns;
+    let insns = (0..).map(Pc).zip(env.program.insns()).zip(slots);
     insns
-        .map(|(insn, slot)| {
+        .map(|((pc, insn), slot)| {
             let arity = calls::summary(env, *slot).map_or(5, |summary| summary.arity);
+            let insn = match insn {
+                Insn::SecondSlot => fields::meant(slots, pc).unwrap_or(*insn),
+                _ => *insn,
+            };
             insn.live_effect(arity)
         })
         .collect()

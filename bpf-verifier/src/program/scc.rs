@@ -4,7 +4,7 @@
 //! (`order`), and the least number known to be reachable from it among those still on the stack
 //! (`least`). When all its successors are done and nothing earlier is reachable, the instructions
 //! above it on the stack are one component. A component gets a number of its own if it is a loop:
-//! it has several members, an edge to itself, or a call that calls back.
+//! it has several members or an edge to itself.
 //!
 //! The numbers are shown in the log, so the order of visits is part of the interface.
 
@@ -82,8 +82,7 @@ impl Tarjan {
     /// The component whose first member is `root` is complete.
     fn close(&mut self, env: &mut Env<'_>, root: Pc) {
         let is_loop = self.stack.last() != Some(&root)
-            || env.flow.successors(root).iter().any(|next| next == root)
-            || env.note(root).calls_callback;
+            || env.flow.successors(root).iter().any(|next| next == root);
         while let Some(member) = self.stack.pop() {
             self.least[member.index()] = DONE;
             if is_loop {
