@@ -7,6 +7,7 @@ use std::any::Any;
 use std::ffi::c_void;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::id::ProgId;
 use crate::image::Image;
@@ -125,4 +126,19 @@ pub trait Runnable: Any + Debug + Send + Sync {
 
     /// Called when a slot lets go of it.
     fn leave_prog_array(&self);
+}
+
+/// What a program has done, counted by its engine where that is asked for.
+///
+/// The layout is fixed, since compiled code adds to it in place. Threads that run the program at
+/// the same time may lose counts among each other.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct ProgCounters {
+    /// How often it was entered, by the host or by a tail call.
+    pub runs: AtomicU64,
+    /// How many tail calls it took.
+    pub tail_calls: AtomicU64,
+    /// How many of its tail calls fell through.
+    pub fallen_through: AtomicU64,
 }

@@ -1,7 +1,6 @@
 //! The words and contracts that the parts of a BPF system share.
 #![doc = include_str!("../README.md")]
 
-
 mod numbered;
 pub mod errno;
 pub mod id;
