@@ -150,11 +150,11 @@ pub(crate) fn check_load(spec: &ProgramSpec) -> Result<(), AttachError> {
             return Err(AttachError::AttachType);
         }
     }
-    match spec.prog_type {
-        // The kernel has no lirc on the reference machine.
-        ProgType::Unspec | ProgType::LircMode2 => Err(AttachError::NoType),
-        _ => Ok(()),
+    // The reference kernel has no infrared receivers.
+    if matches!(spec.prog_type, ProgType::Unspec | ProgType::LircMode2) {
+        return Err(AttachError::NoType);
     }
+    Ok(())
 }
 
 /// Checks what the program attaches to.
@@ -162,16 +162,18 @@ pub(crate) fn check_load(spec: &ProgramSpec) -> Result<(), AttachError> {
 /// Linux: `check_attach_btf_id`.
 pub(crate) fn check(env: &Env<'_>) -> Result<(), Reason> {
     let sleepable = env.spec.flags.contains(ProgFlags::SLEEPABLE);
-    match env.spec.prog_type {
-        ProgType::Syscall if sleepable => Ok(()),
-        ProgType::Syscall => Err(AttachError::NotSleepable.into()),
-        ProgType::Kprobe => Ok(()),
-        ProgType::Tracing | ProgType::Lsm | ProgType::Ext | ProgType::StructOps => {
-            Err(AttachError::Unsupported(env.spec.prog_type).into())
-        }
-        _ if sleepable => Err(AttachError::Sleepable.into()),
-        _ => Ok(()),
+    let prog_type = env.spec.prog_type;
+    if prog_type == ProgType::Syscall {
+        return if sleepable { Ok(()) } else { Err(AttachError::NotSleepable.into()) };
     }
+    if matches!(prog_type, ProgType::Tracing | ProgType::Lsm | ProgType::Ext | ProgType::StructOps)
+    {
+        return Err(AttachError::Unsupported(prog_type).into());
+    }
+    if sleepable && prog_type != ProgType::Kprobe {
+        return Err(AttachError::Sleepable.into());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -49,8 +49,9 @@ pub struct IdSource {
 impl IdSource {
     /// An identity that nothing has had before.
     pub fn fresh(&mut self) -> Id {
-        self.last = self.last.wrapping_add(1).max(1);
-        Id::new(self.last).expect("at least 1")
+        let next = NonZeroU32::new(self.last.wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
+        self.last = next.get();
+        Id(next)
     }
 
     /// The number of the identity given out last; 0 if there was none.

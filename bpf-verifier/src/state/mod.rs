@@ -95,15 +95,23 @@ impl State {
 
     /// The number of the innermost frame. Linux: `curframe`.
     pub fn depth(&self) -> FrameNo {
-        FrameNo(u8::try_from(self.frames.len() - 1).expect("at most eight frames"))
+        self.cur().number
     }
 
     /// The innermost frame. Linux: `cur_func`.
+    ///
+    /// # Panics
+    ///
+    /// Never: a state has a frame.
     pub fn cur(&self) -> &Frame {
         self.frames.last().expect("a state has a frame")
     }
 
     /// The innermost frame, to be changed.
+    ///
+    /// # Panics
+    ///
+    /// Never: a state has a frame.
     pub fn cur_mut(&mut self) -> &mut Frame {
         self.frames.last_mut().expect("a state has a frame")
     }
@@ -137,7 +145,7 @@ impl State {
     ///
     /// The caller has checked that there are fewer than eight.
     pub fn push_frame(&mut self, callsite: Pc, subprog: SubprogId) -> &mut Frame {
-        let number = FrameNo(u8::try_from(self.frames.len()).expect("at most eight frames"));
+        let number = FrameNo(self.depth().0 + 1);
         self.frames.push(Frame::new(Some(callsite), number, subprog));
         self.cur_mut()
     }

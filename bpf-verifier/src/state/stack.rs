@@ -65,7 +65,6 @@ pub enum ByteKind {
 ///
 /// Linux: `spilled_ptr`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "copied in place, never boxed")]
 pub enum Held {
     /// Nothing but bytes.
     #[default]

@@ -8,7 +8,6 @@ use crate::state::pointer::Pointer;
 ///
 /// Linux: `struct bpf_reg_state`; `NOT_INIT` is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "copied in place millions of times, never boxed")]
 pub enum Value {
     /// A number.
     Scalar(Number),

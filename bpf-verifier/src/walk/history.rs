@@ -95,3 +95,31 @@ impl Track {
         self.steps.get(steps.checked_sub(1)?).filter(|step| step.pc == pc)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(pc: u32, prev: u32) -> Step {
+        Step {
+            pc: Pc(pc),
+            prev: Some(Pc(prev)),
+            stack: None,
+            stack_operands: StackOperands::empty(),
+            linked: None,
+        }
+    }
+
+    #[test]
+    fn a_path_is_read_backwards_over_its_jumps() {
+        let mut track = Track::starting(Pc(2));
+        track.steps = vec![step(7, 3), step(2, 8)];
+        let mut at = (Pc(3), track.steps.len());
+        let mut seen = vec![at.0.0];
+        while let Some((Some(pc), steps)) = track.before(at.0, at.1) {
+            at = (pc, steps);
+            seen.push(pc.0);
+        }
+        assert_eq!(seen, [3, 2, 8, 7, 3, 2]);
+    }
+}

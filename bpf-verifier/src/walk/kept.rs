@@ -156,3 +156,36 @@ impl Frame {
         self.callsite
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::SubprogId;
+
+    fn kept(branches: u32) -> KeptState {
+        KeptState {
+            state: State::new(SubprogId::MAIN),
+            pc: Pc(1),
+            track: Track::starting(Pc(0)),
+            branches,
+            hits: 0,
+            misses: 0,
+            evicted: false,
+            cleaned: false,
+        }
+    }
+
+    #[test]
+    fn a_state_stays_while_paths_from_it_are_walked() {
+        let mut all = Kept::new(4);
+        let bucket = all.bucket_of(Pc(1), None);
+        let id = all.add(bucket, kept(1));
+        all.evict(bucket, id);
+        assert!(all.find(id).is_some());
+        assert_eq!((all.findable, all.lingering), (0, 1));
+        all.get_mut(id).branches = 0;
+        all.drop_if_over(id);
+        assert!(all.find(id).is_none());
+        assert_eq!((all.findable, all.lingering), (0, 0));
+    }
+}

@@ -255,7 +255,7 @@ impl Walk<'_, '_> {
         if counts.insns > self.env.options.max_insns {
             return Err(WalkError::TooManyInsns { processed: counts.insns }.into());
         }
-        if counts.insns % 1024 == 0
+        if counts.insns.is_multiple_of(1024)
             && self.env.options.cancel.as_ref().is_some_and(crate::Cancel::is_set)
         {
             return Err(WalkError::Cancelled.into());

@@ -10,7 +10,7 @@ use crate::state::{FrameNo, FrameRole, LinkedRegs, SlotNo, State, SubprogId, Val
 use crate::walk::backtrack::Wanted;
 use crate::walk::history::Track;
 use crate::walk::subsumes::widen;
-use crate::walk::{Pending, StackOperands, StackTouch, WalkError, precise};
+use crate::walk::{Paths, Pending, StackOperands, StackTouch, WalkError, precise};
 
 impl StepCx<'_, '_> {
     /// Puts a branch aside: a copy of the state, to be walked from `to` on when the paths before
@@ -22,22 +22,21 @@ impl StepCx<'_, '_> {
     ///
     /// Returns an error if too many branches wait.
     pub fn push_branch(&mut self, to: Pc) -> Result<&mut State, Reason> {
-        self.paths.pending.push(Pending {
-            state: self.state.clone(),
-            track: self.paths.track.clone(),
-            pc: to,
-            prev_pc: self.pc,
-            mark: self.env.log.mark(),
-        });
-        let jumps = self.paths.pending.len();
+        let jumps = self.paths.pending.len() + 1;
         if jumps > MAX_PENDING_BRANCHES {
             return Err(WalkError::TooManyBranches { jumps }.into());
         }
         if let Some(parent) = self.paths.track.parent {
             self.paths.kept.get_mut(parent).branches += 1;
         }
-        let branch = self.paths.pending.last_mut().expect("just pushed");
-        Ok(&mut branch.state)
+        let (state, track) = (self.state.clone(), self.paths.track.clone());
+        Ok(self.push(state, track, to))
+    }
+
+    fn push(&mut self, state: State, track: Track, to: Pc) -> &mut State {
+        let mark = self.env.log.mark();
+        let branch = Pending { state, track, pc: to, prev_pc: self.pc, mark };
+        &mut self.paths.pending.push_mut(branch).state
     }
 
     /// Puts aside the next round of a loop that this instruction closes or continues: like
@@ -59,10 +58,12 @@ impl StepCx<'_, '_> {
         let depth = parent.track.depth;
         let previous = self.paths.previous_round(self.state, self.pc, depth);
         self.push_branch(to)?;
-        let branch = self.paths.pending.last_mut().expect("just pushed");
+        let Paths { pending, kept, ids, .. } = &mut *self.paths;
+        let Some(branch) = pending.last_mut() else {
+            return Err(WalkError::Bug { what: "no branch" }.into());
+        };
         if let Some(previous) = previous {
-            let old = &self.paths.kept.get(previous).state;
-            widen(self.env, &mut self.paths.ids, old, &mut branch.state);
+            widen(self.env, ids, &kept.get(previous).state, &mut branch.state);
         }
         Ok(&mut branch.state)
     }
@@ -98,19 +99,11 @@ impl StepCx<'_, '_> {
         state.cur_mut().role = FrameRole::AsyncCallback;
         state.cur_mut().async_entries = self.state.cur().async_entries + 1;
         self.env.scratched.all();
-        self.paths.pending.push(Pending {
-            state,
-            track: Track::starting(Pc(0)),
-            pc: start,
-            prev_pc: self.pc,
-            mark: self.env.log.mark(),
-        });
-        let jumps = self.paths.pending.len();
+        let jumps = self.paths.pending.len() + 1;
         if jumps > MAX_PENDING_BRANCHES {
             return Err(WalkError::TooManyAsync { jumps }.into());
         }
-        let branch = self.paths.pending.last_mut().expect("just pushed");
-        Ok(&mut branch.state)
+        Ok(self.push(state, Track::starting(Pc(0)), start))
     }
 
     /// A conclusion was drawn from the exact value of a register of the innermost frame: what
