@@ -235,7 +235,11 @@ impl Walk<'_, '_> {
             paths: &mut *self.paths,
             pc: self.pc,
         };
+        let depth = cx.state.depth();
         let next = (self.step)(&mut cx, insn)?;
+        if self.state.depth() != depth {
+            self.env.stack_chain_changed();
+        }
         self.env.end_stack_writes();
         match next {
             Next::Fallthrough => self.pc = Pc(self.pc.0 + 1),

@@ -68,11 +68,33 @@ impl StepCx<'_, '_> {
         Ok(&mut branch.state)
     }
 
+    /// Puts aside the round of a `may_goto` loop that goes on; the current path leaves it.
+    ///
+    /// Linux: the `BPF_JCOND` of `check_cond_jmp_op`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if too many branches wait.
+    pub fn push_may_goto(&mut self) -> Result<(), Reason> {
+        let round = self.push_round(Pc(self.pc.0 + 1))?;
+        round.may_goto_depth += 1;
+        Ok(())
+    }
+
+    /// The branch that was put aside last.
+    ///
+    /// # Panics
+    ///
+    /// If none was put aside.
+    pub fn pushed_branch(&mut self) -> &mut State {
+        &mut self.paths.pending.last_mut().expect("called after a push").state
+    }
+
     /// A callback has returned to the call at `to`, which may call it again: scalars that differ
     /// from those of the round before, and that no conclusion was drawn from, become unknown.
     ///
     /// Linux: `widen_imprecise_scalars`, in `prepare_func_exit`.
-    pub fn widen_round(&mut self, to: Pc) {
+    pub fn widen_callback(&mut self, to: Pc) {
         let depth = self.paths.track.depth;
         if let Some(previous) = self.paths.previous_round(self.state, to, depth) {
             let old = &self.paths.kept.get(previous).state;
@@ -122,6 +144,21 @@ impl StepCx<'_, '_> {
         let from = precise::here(self.state, &self.paths.track, self.pc);
         let mut wanted = Wanted::none(from.frame);
         wanted.want_reg(from.frame, reg);
+        precise::mark(self.env, &mut self.paths.kept, &from, wanted)?;
+        Ok(())
+    }
+
+    /// A conclusion was drawn from the exact value of a scalar spilled to a frame's stack.
+    ///
+    /// Linux: `mark_chain_precision_batch`, in `get_constant_map_key`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the path's record does not lead back.
+    pub fn mark_slot_precise(&mut self, frame: FrameNo, slot: SlotNo) -> Result<(), Reason> {
+        let from = precise::here(self.state, &self.paths.track, self.pc);
+        let mut wanted = Wanted::none(from.frame);
+        wanted.want_slot(frame, slot);
         precise::mark(self.env, &mut self.paths.kept, &from, wanted)?;
         Ok(())
     }
@@ -182,17 +219,30 @@ impl StepCx<'_, '_> {
         self.env.mark_stack_written(frame, slots);
     }
 
-    /// A frame was entered or left.
-    ///
-    /// Linux: `bpf_reset_live_stack_callchain`.
-    pub fn frames_changed(&mut self) {
-        self.env.stack_chain_changed();
-    }
-
     /// A function is about to be left: what was found about its stack is carried backwards.
     ///
     /// Linux: `bpf_update_live_stack`.
-    pub fn update_live_stack(&mut self) {
+    pub fn leaving_function(&mut self) {
         self.env.update_live_stack(self.state);
+    }
+
+    /// The instruction touches the stack at `off`: if spills around calls that clobber little
+    /// use that part of the stack, and this is not one of them, they must stay.
+    ///
+    /// Linux: `check_fastcall_stack_contract`.
+    pub fn check_fastcall(&mut self, off: i32) {
+        let id = self.state.cur().subprog;
+        let is_spill = self.env.note(self.pc).fastcall_pattern;
+        let subprog = self.env.subprog_mut(id);
+        if subprog.fastcall_stack_off <= off || is_spill {
+            return;
+        }
+        subprog.fastcall_stack_off = i32::from(i16::MIN);
+        let (start, end) = (subprog.start.0, subprog.end.0);
+        for pc in (start..end).map(Pc) {
+            let note = self.env.note_mut(pc);
+            note.fastcall_pattern = false;
+            note.fastcall_spills = 0;
+        }
     }
 }
