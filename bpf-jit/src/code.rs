@@ -308,3 +308,53 @@ impl Drop for Chunk {
         self.arena.release(self.at, self.len);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_lies_in_the_window_of_the_hosts() {
+        let arena = Arena::new(64 << 20).unwrap();
+        let text = Arena::new as *const () as usize;
+        assert!(arena.is_in_window_of(text));
+        assert!(arena.reaches(text as u64));
+        assert!(!arena.reaches(text as u64 ^ 1 << 46));
+    }
+
+    #[test]
+    fn what_is_given_back_is_one_piece_again() {
+        let arena = Arc::new(Arena::new(1 << 20).unwrap());
+        assert_eq!(arena.free(), (1 << 20, 1));
+        let mut chunks: Vec<Chunk> = (1..10).map(|i| arena.allocate(i * 40).unwrap()).collect();
+        // Not in the order in which they were taken.
+        for i in [3, 0, 5, 1, 0, 1, 2, 0, 0] {
+            chunks.remove(i);
+        }
+        assert_eq!(arena.free(), (1 << 20, 1));
+    }
+
+    #[test]
+    fn a_full_arena_says_so() {
+        let arena = Arc::new(Arena::new(1 << 20).unwrap());
+        let whole = arena.allocate(1 << 20).unwrap();
+        let error = arena.allocate(1).unwrap_err();
+        assert_eq!(error.to_string(), "no room for 1 bytes of code");
+        assert!(arena.allocate(usize::MAX).is_err());
+        drop(whole);
+        assert!(arena.allocate(1).is_ok());
+    }
+
+    #[test]
+    fn freed_code_is_no_code() {
+        let arena = Arc::new(Arena::new(1 << 20).unwrap());
+        let mut chunk = arena.allocate(64).unwrap();
+        chunk.fill(&[0x90; 33]);
+        assert_eq!(chunk.bytes()[..34], [[0x90; 33].as_slice(), &[UNUSED]].concat());
+        let at = chunk.address();
+        drop(chunk);
+        let chunk = arena.allocate(64).unwrap();
+        assert_eq!(chunk.address(), at);
+        assert!(chunk.bytes().iter().all(|byte| *byte == UNUSED));
+    }
+}

@@ -27,8 +27,6 @@ pub(crate) struct Function {
     pub(crate) name: String,
     /// Its first instruction.
     pub(crate) start: Pc,
-    /// The instruction after its last.
-    pub(crate) end: Pc,
     /// How many of R1 to R5 it takes.
     pub(crate) arity: u8,
     /// Whether it takes the run as its last argument.
@@ -94,7 +92,6 @@ impl Layout {
             functions.push(Function {
                 name: subprog.name.clone(),
                 start: subprog.start,
-                end: subprog.end,
                 arity: 0,
                 wants_cx: false,
                 is_callback: subprog.is_callback,

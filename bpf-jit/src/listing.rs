@@ -85,3 +85,69 @@ impl Listing<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bpf_abi::image::{ImageParts, SourceLine};
+    use bpf_abi::prog::ProgType;
+    use bpf_isa::{AluOp, Call, Insn, Operand, Program, Reg, Width};
+
+    use super::*;
+    use crate::{Jit, JitOptions};
+
+    #[test]
+    fn a_listing_has_lines_instructions_and_code() {
+        let add = |imm| Insn::Alu {
+            op: AluOp::Add,
+            width: Width::W64,
+            dst: Reg::R1,
+            src: Operand::Imm(imm),
+        };
+        let mov = Insn::Alu {
+            op: AluOp::Mov,
+            width: Width::W64,
+            dst: Reg::R0,
+            src: Operand::Reg(Reg::R1),
+        };
+        let line = SourceLine {
+            pc: Pc(0),
+            file: "prog.c".to_owned(),
+            line: 3,
+            text: "\treturn f(x);".to_owned(),
+        };
+        let parts = ImageParts {
+            name: "prog".to_owned(),
+            prog_type: ProgType::Xdp,
+            program: Program::new(vec![
+                Insn::Call(Call::Local(1)),
+                Insn::Exit,
+                add(7),
+                mov,
+                Insn::Exit,
+            ]),
+            subprogs: Vec::new(),
+            maps: Vec::new(),
+            helpers: Vec::new(),
+            notes: Vec::new(),
+            lines: vec![line],
+        };
+        #[expect(unsafe_code, reason = "tests vouch for their programs")]
+        // SAFETY: [verified-memory] it adds, and ends.
+        let image = unsafe { Image::vouch(parts) };
+        let jit = Jit::new(JitOptions::default()).unwrap();
+        let listing = jit.compile(&image).unwrap().listing(&image);
+        for part in [
+            "function:  # function 0\n    0:   nop",
+            "         ; return f(x);\n    0: call pc+1",
+            "   call ",
+            "# function 1\n",
+            "    2: r1 += 7\n",
+            "   ret",
+        ] {
+            assert!(listing.contains(part), "no {part:?} in\n{listing}");
+        }
+        let clif = jit.clif(&image).unwrap();
+        assert!(clif.contains("function u0:0(i64, i64) -> i64 tail {"), "{clif}");
+        assert!(clif.contains("function u0:1(i64) -> i64 tail {"), "{clif}");
+    }
+}

@@ -1,1 +1,163 @@
-//! Maps.
+//! Arrays that are looked up in place.
+
+use bpf_abi::exec::RunCx;
+use bpf_abi::image::{ImageParts, Note};
+use bpf_abi::map::{MapLayout, MapType};
+use bpf_isa::{Imm64, Insn, JumpOp, Reg, Size};
+
+use super::{
+    add_imm, compile, helper, jump_if, load, load_map, map, mov, mov_imm, notes, parts, run,
+    run_in, store,
+};
+
+/// `r0 = map_lookup_elem(map, &ctx->key)`, the key in the frame.
+fn lookup() -> Vec<Insn> {
+    let mut insns = vec![
+        load(Size::W, Reg::R2, Reg::R1, 0),
+        store(Size::W, Reg::FP, -4, Reg::R2),
+        mov(Reg::R2, Reg::FP),
+        add_imm(Reg::R2, -4),
+    ];
+    insns.extend(load_map(Reg::R1, 0));
+    insns.push(helper(1));
+    insns
+}
+
+/// The looked up value, or 1000 if there is none: tested with `op`.
+fn value_or_thousand(op: JumpOp) -> Vec<Insn> {
+    let mut insns = lookup();
+    match op {
+        JumpOp::Eq => insns.extend([
+            jump_if(JumpOp::Eq, Reg::R0, 0, 2),
+            load(Size::DW, Reg::R0, Reg::R0, 0),
+            Insn::Exit,
+            add_imm(Reg::R0, 1000),
+            Insn::Exit,
+        ]),
+        _ => insns.extend([
+            jump_if(JumpOp::Ne, Reg::R0, 0, 2),
+            add_imm(Reg::R0, 1000),
+            Insn::Exit,
+            load(Size::DW, Reg::R0, Reg::R0, 0),
+            Insn::Exit,
+        ]),
+    }
+    insns
+}
+
+/// Five values of `stride` bytes, each its own index plus 100.
+fn values(stride: usize) -> Vec<u8> {
+    let mut bytes = vec![0; stride * 5];
+    for (i, value) in bytes.chunks_mut(stride).enumerate() {
+        value[0] = 100 + u8::try_from(i).unwrap();
+    }
+    bytes
+}
+
+fn address(bytes: &[u8]) -> u64 {
+    bytes.as_ptr().expose_provenance() as u64
+}
+
+fn with_array(insns: Vec<Insn>, values: &[u8], stride: u32) -> ImageParts {
+    let mut parts = parts(insns);
+    let layout = MapLayout::Array { values: address(values), stride, max_entries: 5 };
+    parts.maps = vec![map(MapType::Array, layout)];
+    parts
+}
+
+#[test]
+fn a_lookup_finds_values_and_misses_what_is_beyond() {
+    for op in [JumpOp::Eq, JumpOp::Ne] {
+        for stride in [8, 24, 1024] {
+            let values = values(stride as usize);
+            let compiled = compile(with_array(value_or_thousand(op), &values, stride));
+            for key in 0..5u64 {
+                assert_eq!(run(&compiled, &mut { key }), 100 + key);
+            }
+            for mut key in [5u64, 0x7fff_ffff, 0xffff_ffff] {
+                assert_eq!(run(&compiled, &mut key), 1000);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lookup_without_a_test_gives_the_address() {
+    let values = values(8);
+    let mut insns = lookup();
+    insns.push(Insn::Exit);
+    let compiled = compile(with_array(insns, &values, 8));
+    assert_eq!(run(&compiled, &mut 3u64), address(&values) + 24);
+    assert_eq!(run(&compiled, &mut 5u64), 0);
+}
+
+#[test]
+fn a_key_known_at_load_needs_no_test() {
+    let values = values(8);
+    for op in [JumpOp::Eq, JumpOp::Ne] {
+        for (key, expected) in [(2, 102), (9, 1000)] {
+            let mut parts = with_array(value_or_thousand(op), &values, 8);
+            parts.notes = notes(&parts, Note::default());
+            parts.notes[6] = Note { map: Some(0), key: Some(key), ..Note::default() };
+            assert_eq!(run(&compile(parts), &mut u64::from(key)), expected);
+        }
+    }
+}
+
+#[test]
+fn each_cpu_has_values_of_its_own() {
+    let values = values(16);
+    let cpus = [values.clone(), values.iter().map(|byte| byte / 2).collect()].concat();
+    let layout = MapLayout::PercpuArray {
+        values: address(&cpus),
+        stride: 16,
+        cpu_stride: 80,
+        max_entries: 5,
+    };
+    let mut parts = parts(value_or_thousand(JumpOp::Eq));
+    parts.maps = vec![map(MapType::PercpuArray, layout)];
+    let compiled = compile(parts);
+    assert_eq!(run_in(&compiled, &mut RunCx::new(0), &mut 4u64), 104);
+    assert_eq!(run_in(&compiled, &mut RunCx::new(1), &mut 4u64), 52);
+    assert_eq!(run_in(&compiled, &mut RunCx::new(1), &mut 5u64), 1000);
+}
+
+#[test]
+fn the_only_value_of_a_map_is_addressed_directly() {
+    let values = values(8);
+    let imm = Imm64::MapValue { fd: 0, off: 16 };
+    let insns = vec![
+        Insn::LoadImm64 { dst: Reg::R1, imm },
+        Insn::SecondSlot,
+        load(Size::DW, Reg::R0, Reg::R1, 0),
+        Insn::Exit,
+    ];
+    let mut parts = with_array(insns, &values, 8);
+    parts.maps[0].value = Some(address(&values));
+    assert_eq!(run(&compile(parts), &mut 0u64), 102);
+}
+
+#[test]
+fn a_register_holds_the_maps_handle() {
+    let [first, second] = load_map(Reg::R0, 0);
+    let parts = with_array(vec![first, second, Insn::Exit], &[], 8);
+    assert_eq!(run(&compile(parts), &mut 0u64), 0xdead_0000);
+}
+
+#[test]
+fn a_key_outside_of_the_frame_is_read_anew() {
+    // The key is in the context, and changed between two lookups.
+    let mut insns = vec![mov(Reg::R6, Reg::R1)];
+    for _ in 0..2 {
+        insns.push(mov(Reg::R2, Reg::R6));
+        insns.extend(load_map(Reg::R1, 0));
+        insns.push(helper(1));
+        insns.push(mov(Reg::R7, Reg::R0));
+        insns.push(mov_imm(Reg::R3, 1));
+        insns.push(store(Size::W, Reg::R6, 0, Reg::R3));
+    }
+    insns.extend([load(Size::DW, Reg::R0, Reg::R7, 0), Insn::Exit]);
+    let values = values(8);
+    let compiled = compile(with_array(insns, &values, 8));
+    assert_eq!(run(&compiled, &mut 4u64), 101);
+}

@@ -1,1 +1,199 @@
-//! Tail calls.
+//! Tail calls: the limit, empty slots, arrays that change, and who shares the count.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bpf_abi::exec::RunCx;
+use bpf_abi::image::{ImageParts, Note};
+use bpf_abi::map::{MapLayout, MapType};
+use bpf_isa::{Insn, JumpOp, Reg, Size};
+
+use super::{
+    add, add_imm, compile, helper, jump_if, load, load_map, local, map, mov, mov_imm, notes, parts,
+    run, run_in, store,
+};
+
+type Slots = [AtomicU64; 4];
+
+fn with_slots(insns: Vec<Insn>, slots: &Slots) -> ImageParts {
+    let mut parts = parts(insns);
+    let native = slots.as_ptr().expose_provenance() as u64;
+    let layout = MapLayout::ProgArray { native, interp: 0, max_entries: 4 };
+    parts.maps = vec![map(MapType::ProgArray, layout)];
+    parts
+}
+
+/// `bpf_tail_call(r6, map, key)`, four instructions of five slots.
+fn tail_call(key: i32) -> Vec<Insn> {
+    let mut insns = vec![mov(Reg::R1, Reg::R6)];
+    insns.extend(load_map(Reg::R2, 0));
+    insns.extend([mov_imm(Reg::R3, key), helper(12)]);
+    insns
+}
+
+/// Counts itself in the context, tail-calls `key`, and returns `missed` if it comes back.
+fn counting(key: i32, missed: i32) -> Vec<Insn> {
+    let mut insns = vec![
+        mov(Reg::R6, Reg::R1),
+        load(Size::DW, Reg::R2, Reg::R6, 0),
+        add_imm(Reg::R2, 1),
+        store(Size::DW, Reg::R6, 0, Reg::R2),
+    ];
+    insns.extend(tail_call(key));
+    insns.extend([mov_imm(Reg::R0, missed), Insn::Exit]);
+    insns
+}
+
+#[test]
+fn thirty_three_tail_calls_make_thirty_four_runs() {
+    let slots = Slots::default();
+    let compiled = compile(with_slots(counting(1, 13), &slots));
+    slots[1].store(compiled.entry(), Ordering::Relaxed);
+    let (mut cx, mut runs) = (RunCx::new(0), 0u64);
+    for _ in 0..2 {
+        runs = 0;
+        assert_eq!(run_in(&compiled, &mut cx, &mut runs), 13);
+        assert_eq!(cx.tail_calls, 33);
+    }
+    assert_eq!(runs, 34);
+}
+
+#[test]
+fn a_key_known_at_load_finds_the_same_slot() {
+    for (key, expected) in [(1, 34), (2, 1), (4, 1)] {
+        let slots = Slots::default();
+        let mut parts = with_slots(counting(key, 13), &slots);
+        parts.notes = notes(&parts, Note::default());
+        let key = u32::try_from(key).unwrap();
+        parts.notes[8] = Note { map: Some(0), key: Some(key), ..Note::default() };
+        let compiled = compile(parts);
+        slots[1].store(compiled.entry(), Ordering::Relaxed);
+        let mut runs = 0u64;
+        assert_eq!(run(&compiled, &mut runs), 13);
+        assert_eq!(runs, expected);
+    }
+}
+
+#[test]
+fn an_empty_slot_and_one_that_is_not_there_fall_through() {
+    let slots = Slots::default();
+    for key in [0, 4, -1] {
+        let compiled = compile(with_slots(counting(key, 7), &slots));
+        let (mut cx, mut runs) = (RunCx::new(0), 0u64);
+        assert_eq!(run_in(&compiled, &mut cx, &mut runs), 7);
+        assert_eq!((runs, cx.tail_calls), (1, 0));
+    }
+}
+
+#[test]
+fn the_index_is_the_low_half_of_r3() {
+    let slots = Slots::default();
+    let target = compile(parts(vec![mov_imm(Reg::R0, 42), Insn::Exit]));
+    slots[1].store(target.entry(), Ordering::Relaxed);
+    let mut insns = vec![mov(Reg::R6, Reg::R1), load(Size::DW, Reg::R3, Reg::R6, 0)];
+    insns.extend(load_map(Reg::R2, 0));
+    insns.extend([helper(12), mov_imm(Reg::R0, 1), Insn::Exit]);
+    let compiled = compile(with_slots(insns, &slots));
+    assert_eq!(run(&compiled, &mut 0x1_0000_0001u64), 42);
+    assert_eq!(run(&compiled, &mut 0x1_0000_0004u64), 1);
+}
+
+#[test]
+fn a_changed_slot_is_seen_by_the_next_tail_call() {
+    let slots = Slots::default();
+    let [one, two] = [1, 2].map(|r0| compile(parts(vec![mov_imm(Reg::R0, r0), Insn::Exit])));
+    let compiled = compile(with_slots(counting(3, 0), &slots));
+    for (entry, expected) in [(one.entry(), 1), (two.entry(), 2), (0, 0), (one.entry(), 1)] {
+        slots[3].store(entry, Ordering::Relaxed);
+        assert_eq!(run(&compiled, &mut 0u64), expected);
+    }
+}
+
+#[test]
+fn a_tail_call_in_a_function_returns_to_its_caller() {
+    let slots = Slots::default();
+    let target = compile(parts(vec![mov_imm(Reg::R0, 1), Insn::Exit]));
+    slots[0].store(target.entry(), Ordering::Relaxed);
+    let mut insns = vec![local(2), add_imm(Reg::R0, 1000), Insn::Exit, mov(Reg::R6, Reg::R1)];
+    insns.extend(tail_call(0));
+    insns.extend([mov_imm(Reg::R0, 7), Insn::Exit]);
+    let compiled = compile(with_slots(insns, &slots));
+    assert_eq!(run(&compiled, &mut 0u64), 1001);
+    slots[0].store(0, Ordering::Relaxed);
+    assert_eq!(run(&compiled, &mut 0u64), 1007);
+}
+
+#[test]
+fn functions_share_the_count() {
+    // Forty calls of a function that tail-calls a program returning 1, or returns 100.
+    let slots = Slots::default();
+    let target = compile(parts(vec![mov_imm(Reg::R0, 1), Insn::Exit]));
+    slots[0].store(target.entry(), Ordering::Relaxed);
+    let mut insns = vec![
+        mov(Reg::R6, Reg::R1),
+        mov_imm(Reg::R7, 40),
+        mov_imm(Reg::R8, 0),
+        mov(Reg::R1, Reg::R6),
+        local(5),
+        add(Reg::R8, Reg::R0),
+        add_imm(Reg::R7, -1),
+        jump_if(JumpOp::Ne, Reg::R7, 0, -5),
+        mov(Reg::R0, Reg::R8),
+        Insn::Exit,
+        mov(Reg::R6, Reg::R1),
+    ];
+    insns.extend(tail_call(0));
+    insns.extend([mov_imm(Reg::R0, 100), Insn::Exit]);
+    let compiled = compile(with_slots(insns, &slots));
+    let mut cx = RunCx::new(0);
+    assert_eq!(run_in(&compiled, &mut cx, &mut 0u64), 33 + 7 * 100);
+    assert_eq!(cx.tail_calls, 33);
+}
+
+#[test]
+fn one_of_several_arrays_is_told_by_its_handle() {
+    let (first, second) = (Slots::default(), Slots::default());
+    let [one, two] = [1, 2].map(|r0| compile(parts(vec![mov_imm(Reg::R0, r0), Insn::Exit])));
+    first[0].store(one.entry(), Ordering::Relaxed);
+    second[0].store(two.entry(), Ordering::Relaxed);
+    let insns = vec![
+        load(Size::DW, Reg::R2, Reg::R1, 0),
+        mov_imm(Reg::R3, 0),
+        helper(12),
+        mov_imm(Reg::R0, 9),
+        Insn::Exit,
+    ];
+    let mut parts = with_slots(insns, &first);
+    let other = with_slots(Vec::new(), &second).maps.remove(0);
+    parts.maps.push(other);
+    parts.maps[1].handle = 0xbeef_0000;
+    let compiled = compile(parts);
+    assert_eq!(run(&compiled, &mut 0xdead_0000u64), 1);
+    assert_eq!(run(&compiled, &mut 0xbeef_0000u64), 2);
+    assert_eq!(run(&compiled, &mut 5u64), 9);
+}
+
+#[test]
+fn a_stack_that_is_too_low_is_reported() {
+    let compiled = compile(parts(vec![mov_imm(Reg::R0, 2), Insn::Exit]));
+    let mut cx = RunCx::new(0);
+    cx.stack_limit = u64::MAX;
+    assert_eq!(run_in(&compiled, &mut cx, &mut 0u64), 0);
+    assert_eq!(cx.tail_calls, RunCx::STACK_EXHAUSTED);
+    cx.stack_limit = 1;
+    assert_eq!(run_in(&compiled, &mut cx, &mut 0u64), 2);
+    assert_eq!(cx.tail_calls, 0);
+}
+
+/// What a program keeps in R6 to R9 and in its frame is not what the next one finds broken.
+#[test]
+fn callers_registers_survive_a_run() {
+    let slots = Slots::default();
+    let compiled = compile(with_slots(counting(1, 13), &slots));
+    slots[1].store(compiled.entry(), Ordering::Relaxed);
+    let mut sum = 0;
+    for round in 0..100u64 {
+        let mut runs = round;
+        sum += run(&compiled, &mut runs) + runs - round;
+    }
+    assert_eq!(sum, 100 * (13 + 34));
+}
