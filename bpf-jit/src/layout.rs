@@ -162,12 +162,13 @@ impl Layout {
 
     /// How many arguments the instruction at `pc` reads, if it is a call.
     pub(crate) fn call_arity(&self, image: &Image, pc: Pc, insn: Insn) -> Result<u8, CompileError> {
-        Ok(match insn {
-            Insn::Call(Call::Local(off)) => self.functions[self.function_at(pc, off)?].arity,
-            Insn::Call(Call::Helper(id)) => image
+        let Insn::Call(call) = insn else { return Ok(0) };
+        Ok(match call {
+            Call::Local(off) => self.functions[self.function_at(pc, off)?].arity,
+            Call::Helper(id) => image
                 .helper(id)
                 .map_or(5, |helper| u8::try_from(helper.proto.args.len().min(5)).unwrap_or(5)),
-            _ => 5,
+            Call::Kfunc { .. } => 5,
         })
     }
 
@@ -200,16 +201,14 @@ impl Layout {
     fn uses_cx(&self, image: &Image, function: &Function) -> Result<bool, CompileError> {
         for block in &function.blocks {
             for pc in (block.start.0..block.end.0).map(Pc) {
-                match image.program.get(pc) {
-                    Some(Insn::Call(Call::Local(off))) => {
-                        if self.functions[self.function_at(pc, off)?].wants_cx {
-                            return Ok(true);
-                        }
-                    }
-                    Some(Insn::Call(_) | Insn::LoadAbs { .. } | Insn::LoadInd { .. }) => {
-                        return Ok(true);
-                    }
-                    _ => {}
+                let Some(insn) = image.program.get(pc) else { continue };
+                let uses = if let Insn::Call(Call::Local(off)) = insn {
+                    self.functions[self.function_at(pc, off)?].wants_cx
+                } else {
+                    matches!(insn, Insn::Call(_) | Insn::LoadAbs { .. } | Insn::LoadInd { .. })
+                };
+                if uses {
+                    return Ok(true);
                 }
             }
         }
@@ -272,21 +271,22 @@ impl Blocks<'_> {
             while seen.insert(pc) {
                 let insn = self.insn(pc)?;
                 let after = Pc(pc.0 + insn.slots());
-                match insn {
-                    Insn::Exit => break,
-                    Insn::Jump { .. } | Insn::JumpIf { .. } | Insn::MayGoto { .. } => {
-                        let target = self.threaded(self.target(insn, pc)?)?;
-                        leaders.insert(target);
-                        pending.push(target);
-                        if insn.falls_through() {
-                            let fallen = self.threaded(after)?;
-                            leaders.insert(fallen);
-                            pending.push(fallen);
-                        }
-                        break;
-                    }
-                    _ => pc = after,
+                if insn == Insn::Exit {
+                    break;
                 }
+                if !is_jump(insn) {
+                    pc = after;
+                    continue;
+                }
+                let target = self.threaded(self.target(insn, pc)?)?;
+                leaders.insert(target);
+                pending.push(target);
+                if insn.falls_through() {
+                    let fallen = self.threaded(after)?;
+                    leaders.insert(fallen);
+                    pending.push(fallen);
+                }
+                break;
             }
         }
         Ok(leaders)
@@ -304,13 +304,13 @@ impl Blocks<'_> {
         loop {
             let insn = self.insn(pc)?;
             let after = Pc(pc.0 + insn.slots());
-            let (exit, jump) = match insn {
-                Insn::Exit => (Exit::Return { at: pc }, None),
-                Insn::Jump { .. } => {
-                    (Exit::Goto(number(self.threaded(self.target(insn, pc)?)?)?), Some(pc))
-                }
-                Insn::JumpIf { .. } | Insn::MayGoto { .. } => {
-                    let taken = number(self.threaded(self.target(insn, pc)?)?)?;
+            if insn == Insn::Exit {
+                let exit = Exit::Return { at: pc };
+                return Ok(BasicBlock { start: leader, end: pc, exit, jump: None });
+            }
+            if is_jump(insn) {
+                let taken = number(self.threaded(self.target(insn, pc)?)?)?;
+                let (exit, jump) = if insn.falls_through() {
                     let fallen = number(self.threaded(after)?)?;
                     let exit = if matches!(insn, Insn::MayGoto { .. }) {
                         Exit::MayGoto { at: pc, taken, fallen }
@@ -318,17 +318,16 @@ impl Blocks<'_> {
                         Exit::If { at: pc, taken, fallen }
                     };
                     (exit, None)
-                }
-                _ if numbers.contains_key(&after) => {
-                    let exit = Exit::Goto(number(after)?);
-                    return Ok(BasicBlock { start: leader, end: after, exit, jump: None });
-                }
-                _ => {
-                    pc = after;
-                    continue;
-                }
-            };
-            return Ok(BasicBlock { start: leader, end: pc, exit, jump });
+                } else {
+                    (Exit::Goto(taken), Some(pc))
+                };
+                return Ok(BasicBlock { start: leader, end: pc, exit, jump });
+            }
+            pc = after;
+            if numbers.contains_key(&pc) {
+                let exit = Exit::Goto(number(pc)?);
+                return Ok(BasicBlock { start: leader, end: pc, exit, jump: None });
+            }
         }
     }
 
@@ -357,6 +356,11 @@ impl Blocks<'_> {
         }
         Ok(pc)
     }
+}
+
+/// Whether an instruction ends its block by going elsewhere in the function.
+const fn is_jump(insn: Insn) -> bool {
+    insn.jump_offset().is_some()
 }
 
 /// Copies the latch of a loop to the blocks that jump to it, if it is short.

@@ -52,7 +52,7 @@ impl Origin {
     fn moved(self, by: i32) -> Self {
         match self {
             Self::Frame(Some(at)) => Self::Frame(at.checked_add(by)),
-            other => other,
+            Self::Frame(None) | Self::Elsewhere | Self::Anywhere => self,
         }
     }
 }
@@ -84,33 +84,21 @@ impl Origins {
 
     /// What they are after `insn`.
     pub(crate) fn step(&mut self, image: &Image, insn: Insn) {
-        match insn {
-            Insn::Alu { op, width: Width::W64, dst, src } => {
-                let result = self.alu(op, dst, src);
-                self.0[dst.index()] = result;
-            }
-            Insn::Load { size: Size::DW, dst, base, .. }
-            | Insn::LoadAcquire { size: Size::DW, dst, base, .. } => {
-                let from_frame = self.of(base).may_be_frame();
-                self.0[dst.index()] = if from_frame { Origin::Anywhere } else { Origin::Elsewhere };
-            }
-            Insn::Call(call) => {
-                let result = self.result(image, call);
-                for reg in Reg::ARGS {
-                    self.0[reg.index()] = Origin::Elsewhere;
-                }
-                self.0[Reg::R0.index()] = result;
-            }
-            Insn::Atomic { size: Size::DW, base, .. } if self.of(base).may_be_frame() => {
-                for reg in insn.writes().iter() {
-                    self.0[reg.index()] = Origin::Anywhere;
-                }
-            }
-            _ => {
-                for reg in insn.writes().iter() {
-                    self.0[reg.index()] = Origin::Elsewhere;
-                }
-            }
+        let result = if let Insn::Alu { op, width: Width::W64, dst, src } = insn {
+            self.alu(op, dst, src)
+        } else if let Insn::Call(call) = insn {
+            self.result(image, call)
+        } else if let Some((base, Size::DW)) = loaded(insn)
+            && self.of(base).may_be_frame()
+        {
+            Origin::Anywhere
+        } else {
+            Origin::Elsewhere
+        };
+        // Of what an instruction writes, only R0 of a call is more than a leftover.
+        let leftover = if matches!(insn, Insn::Call(_)) { Origin::Elsewhere } else { result };
+        for reg in insn.writes().iter() {
+            self.0[reg.index()] = if reg == Reg::R0 { result } else { leftover };
         }
     }
 
@@ -265,15 +253,29 @@ pub(crate) fn note(image: &Image, pc: Pc) -> Note {
     image.notes.get(pc.index()).copied().unwrap_or_default()
 }
 
+/// The base register and the size of what an instruction loads into a register.
+const fn loaded(insn: Insn) -> Option<(Reg, Size)> {
+    if let Insn::Load { size, base, .. }
+    | Insn::LoadAcquire { size, base, .. }
+    | Insn::Atomic { size, base, .. } = insn
+    {
+        Some((base, size))
+    } else {
+        None
+    }
+}
+
 /// The base register and the offset of what an instruction loads or stores.
 pub(crate) const fn accessed(insn: Insn) -> Option<(Reg, i16)> {
-    match insn {
-        Insn::Load { base, off, .. }
-        | Insn::Store { base, off, .. }
-        | Insn::Atomic { base, off, .. }
-        | Insn::LoadAcquire { base, off, .. }
-        | Insn::StoreRelease { base, off, .. } => Some((base, off)),
-        _ => None,
+    if let Insn::Load { base, off, .. }
+    | Insn::Store { base, off, .. }
+    | Insn::Atomic { base, off, .. }
+    | Insn::LoadAcquire { base, off, .. }
+    | Insn::StoreRelease { base, off, .. } = insn
+    {
+        Some((base, off))
+    } else {
+        None
     }
 }
 

@@ -80,7 +80,7 @@ impl<'a> EntrySlot<'a> {
                 let word = self.chunk.word(self.at).load(Ordering::Acquire).to_le_bytes();
                 let [first, a, b, c, d, ..] = word;
                 if first == JMP {
-                    SlotState::Jump(self.from_here(5, u32::from_le_bytes([a, b, c, d])))
+                    SlotState::Jump(self.target(5, u32::from_le_bytes([a, b, c, d])))
                 } else {
                     SlotState::Idle
                 }
@@ -88,7 +88,7 @@ impl<'a> EntrySlot<'a> {
             SlotMode::Displacement => {
                 match self.chunk.half_word(self.at + 4).load(Ordering::Acquire) {
                     0 => SlotState::Idle,
-                    displacement => SlotState::Jump(self.from_here(8, displacement)),
+                    displacement => SlotState::Jump(self.target(8, displacement)),
                 }
             }
         }
@@ -140,7 +140,7 @@ impl<'a> EntrySlot<'a> {
     }
 
     /// Where a jump gets to whose displacement is counted from `after` bytes into the slot.
-    fn from_here(self, after: u64, displacement: u32) -> u64 {
+    fn target(self, after: u64, displacement: u32) -> u64 {
         let displacement = i64::from(displacement.cast_signed());
         (self.address() + after).wrapping_add_signed(displacement)
     }

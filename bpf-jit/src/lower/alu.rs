@@ -51,10 +51,12 @@ impl Lower<'_> {
         dst: Reg,
         src: Operand,
     ) -> Result<(), CompileError> {
-        let division = match op {
-            AluOp::Div => Division::Quotient,
-            AluOp::Mod => Division::Remainder,
-            _ => return Err(self.malformed("a signed operation other than a division")),
+        let division = if op == AluOp::Div {
+            Division::Quotient
+        } else if op == AluOp::Mod {
+            Division::Remainder
+        } else {
+            return Err(self.malformed("a signed operation other than a division"));
         };
         let a = self.read(dst, width);
         let b = self.operand(src, width);

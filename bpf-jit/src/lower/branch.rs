@@ -47,16 +47,10 @@ impl Lower<'_> {
 
     /// Whether the jump at `at` compares R0 with null, and if so, whether it is taken for null.
     pub(super) fn compares_r0_with_null(&self, at: Pc) -> Result<Option<bool>, CompileError> {
-        Ok(match self.insn(at)? {
-            Insn::JumpIf {
-                op: op @ (JumpOp::Eq | JumpOp::Ne),
-                width: Width::W64,
-                dst: Reg::R0,
-                src: Operand::Imm(0),
-                ..
-            } => Some(op == JumpOp::Eq),
-            _ => None,
-        })
+        let Insn::JumpIf { op, width, dst, src, .. } = self.insn(at)? else { return Ok(None) };
+        let compares = (width, dst, src) == (Width::W64, Reg::R0, Operand::Imm(0))
+            && matches!(op, JumpOp::Eq | JumpOp::Ne);
+        Ok(compares.then_some(op == JumpOp::Eq))
     }
 
     pub(super) fn goto(&mut self, to: BlockNo) {

@@ -14,7 +14,7 @@ mod map;
 use std::collections::HashMap;
 
 use bpf_abi::image::{Image, Note};
-use bpf_isa::{Imm64, Insn, Operand, Pc, Reg, Width};
+use bpf_isa::{AluOp, Imm64, Insn, Operand, Pc, Reg, Width};
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
     AliasRegion, Block, ExtFuncData, ExternalName, FuncRef, Function as IrFunction, InstBuilder,
@@ -253,16 +253,7 @@ impl<'a> Lower<'a> {
         if insn.writes().contains(Reg::R0) {
             self.found = false;
         }
-        let known = match insn {
-            Insn::Alu {
-                op: bpf_isa::AluOp::Mov,
-                width: Width::W64,
-                dst,
-                src: Operand::Reg(src),
-            } => Some((dst, self.maps[src.index()])),
-            Insn::LoadImm64 { dst, imm: Imm64::MapFd(map) } => Some((dst, u16::try_from(map).ok())),
-            _ => None,
-        };
+        let known = self.map_moved(insn);
         match insn {
             Insn::Alu { op, width, dst, src } => self.alu(op, width, dst, src),
             Insn::AluSigned { op, width, dst, src } => self.alu_signed(op, width, dst, src)?,
@@ -291,6 +282,17 @@ impl<'a> Lower<'a> {
             self.maps[dst.index()] = map;
         }
         Ok(())
+    }
+
+    /// The register that `insn` gives a known map, and which.
+    fn map_moved(&self, insn: Insn) -> Option<(Reg, Option<u16>)> {
+        if let Insn::Alu { op: AluOp::Mov, width: Width::W64, dst, src: Operand::Reg(src) } = insn {
+            Some((dst, self.maps[src.index()]))
+        } else if let Insn::LoadImm64 { dst, imm: Imm64::MapFd(map) } = insn {
+            Some((dst, u16::try_from(map).ok()))
+        } else {
+            None
+        }
     }
 
     fn load_imm64(&mut self, dst: Reg, imm: Imm64) -> Result<(), CompileError> {

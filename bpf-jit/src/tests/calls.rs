@@ -46,7 +46,6 @@ extern "C" fn repeat(cx: *mut RunCx, times: u64, f: u64, with: u64, _: u64, _: u
     (0..times).map(|i| unsafe { call_back(cx, f, i, with, 0, 0, 0) }).sum()
 }
 
-#[expect(unsafe_code, reason = "reads what it is given")]
 extern "C" fn packet(_: *mut RunCx, skb: u64, off: u64, size: u64, _: u64, _: u64) -> u64 {
     let bytes = [1u8, 2, 3, 4, 5, 6, 7, 8];
     assert_ne!(skb, 0);
