@@ -124,6 +124,13 @@ pub enum MapError {
         expected: usize,
     },
 
+    /// A prefix longer than the data it is of.
+    #[error("a prefix of more than the {bits} bits that there are")]
+    PrefixLength {
+        /// How many bits there are.
+        bits: usize,
+    },
+
     /// The flags of an operation are not possible.
     #[error("flags {0:#x} are not possible here")]
     OperationFlags(UpdateFlags),
@@ -193,12 +200,9 @@ pub enum MapError {
     #[error("not a record of this ring buffer")]
     NotARecord,
 
-    /// The record is larger than the ring buffer.
-    #[error("a record of {size} bytes does not fit into the buffer")]
-    RecordSize {
-        /// Its size, in bytes.
-        size: u64,
-    },
+    /// The ring buffer has no room for the record now.
+    #[error("no room in the ring buffer")]
+    NoRoom,
 }
 
 impl MapError {
@@ -220,14 +224,16 @@ impl MapError {
             | Self::SpinLock { .. }
             | Self::KeyLength { .. }
             | Self::ValueLength { .. }
+            | Self::PrefixLength { .. }
             | Self::OperationFlags(_)
             | Self::OtherOwner(_)
             | Self::NotARecord => Errno::EINVAL,
             Self::NoMemory { .. } => Errno::ENOMEM,
             Self::NotFound => Errno::ENOENT,
             Self::Exists => Errno::EEXIST,
-            Self::Full | Self::OutOfRange { .. } | Self::RecordSize { .. } => Errno::E2BIG,
+            Self::Full | Self::OutOfRange { .. } => Errno::E2BIG,
             Self::NoSpace => Errno::ENOSPC,
+            Self::NoRoom => Errno::EAGAIN,
             Self::HostMayNotWrite | Self::HostMayNotRead | Self::Frozen => Errno::EPERM,
         }
     }

@@ -14,6 +14,7 @@ mod map;
 pub mod host;
 mod handle;
 mod slab;
+mod mirror;
 pub mod types;
 #[cfg(all(test, loom))]
 mod models;

@@ -192,17 +192,22 @@ pub trait Map: Any + Debug + Send + Sync {
     ///
     /// Linux: `map_release_uref`.
     fn host_gone(&self) {}
-
-    /// The map as a program array, if it is one.
-    fn as_prog_array(&self) -> Option<&ProgArray> {
-        None
-    }
 }
 
 impl dyn Map {
     /// The map as the host sees it, with all that `bpf(2)` checks.
     pub fn host(&self) -> Host<'_> {
         Host::new(self)
+    }
+
+    /// The map as one of this very type, if it is one.
+    pub fn as_type<M: Map>(&self) -> Option<&M> {
+        (self as &dyn Any).downcast_ref()
+    }
+
+    /// The map as a program array, if it is one.
+    pub fn as_prog_array(&self) -> Option<&ProgArray> {
+        self.as_type()
     }
 }
 

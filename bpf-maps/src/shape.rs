@@ -1,8 +1,9 @@
 //! What all maps have: their dimensions, whether they are frozen, who holds them.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use bpf_abi::Errno;
+use bpf_abi::id::MapId;
 use bpf_abi::map::{MapFlags, MapSpec, MapType, UpdateFlags};
 
 use crate::error::MapError;
@@ -114,17 +115,33 @@ pub struct MapCore {
     shape: MapShape,
     frozen: AtomicBool,
     hosts: AtomicUsize,
+    id: AtomicU32,
 }
 
 impl MapCore {
     /// A map of this shape that nobody holds yet.
     pub fn new(shape: MapShape) -> Self {
-        Self { shape, frozen: AtomicBool::new(false), hosts: AtomicUsize::new(0) }
+        Self {
+            shape,
+            frozen: AtomicBool::new(false),
+            hosts: AtomicUsize::new(0),
+            id: AtomicU32::new(0),
+        }
     }
 
     /// Its dimensions.
     pub const fn shape(&self) -> &MapShape {
         &self.shape
+    }
+
+    /// Its number; 0 until someone gave it one. The host reads it in maps of maps.
+    pub fn id(&self) -> MapId {
+        MapId(self.id.load(Ordering::Relaxed))
+    }
+
+    /// Gives it a number.
+    pub fn set_id(&self, id: MapId) {
+        self.id.store(id.0, Ordering::Relaxed);
     }
 
     /// Whether the host may not change it any more.

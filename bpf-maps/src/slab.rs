@@ -96,6 +96,17 @@ impl Slab {
         self.capacity
     }
 
+    /// The length of a value, in bytes.
+    pub(crate) const fn value_len(&self) -> usize {
+        self.value_len
+    }
+
+    /// How many elements there are in all.
+    pub(crate) fn count(&self) -> u32 {
+        // There are at most `MOST`.
+        (self.words.len() / self.width) as u32
+    }
+
     fn elem(&self, id: ElemId) -> &[AtomicU64] {
         let start = id.0 as usize * self.width;
         &self.words[start..start + self.width]
@@ -146,14 +157,28 @@ impl Slab {
         SharedBytes::new(words, self.value_len)
     }
 
-    /// Gives it a key. Only whoever has it may; it is in no bucket.
-    pub(crate) fn set_key(&self, id: ElemId, hash: u32, key: &[u8]) {
+    /// Gives it a key, and a value by `fill`. Only whoever has it may; it is in no bucket.
+    pub(crate) fn write<T>(
+        &self,
+        id: ElemId,
+        hash: u32,
+        key: &[u8],
+        fill: impl FnOnce() -> T,
+    ) -> T {
         let word = &self.elem(id)[0];
-        let version = (word.load(Ordering::Relaxed) >> 32) + 1;
-        word.store((version & LOW) << 32 | u64::from(hash), Ordering::Relaxed);
+        let version = word.load(Ordering::Relaxed) >> 32;
+        let at = |version: u64| (version & LOW) << 32 | u64::from(hash);
+        word.store(at(version + 1), Ordering::Relaxed);
         fence(Ordering::Release);
         self.key(id).copy_from(key);
-        word.store((version + 1 & LOW) << 32 | u64::from(hash), Ordering::Release);
+        let filled = fill();
+        word.store(at(version + 2), Ordering::Release);
+        filled
+    }
+
+    /// The version of its key and value. Odd: they are being written.
+    pub(crate) fn version(&self, id: ElemId) -> u64 {
+        self.elem(id)[0].load(Ordering::Acquire) >> 32
     }
 
     /// Takes a free element: the one freed last, or one never used.
@@ -223,11 +248,11 @@ mod tests {
     fn a_key_is_found_until_it_is_written_anew() {
         let slab = Slab::new(1, 0, 5, 3).unwrap();
         let id = slab.take().unwrap();
-        slab.set_key(id, 7, b"abcde");
+        slab.write(id, 7, b"abcde", || ());
         assert_eq!(slab.has_key(id, 7, b"abcde"), Some(true));
         assert_eq!(slab.has_key(id, 7, b"abcdf"), Some(false));
         assert_eq!(slab.has_key(id, 8, b"abcde"), Some(false));
-        slab.set_key(id, 8, b"12345");
+        slab.write(id, 8, b"12345", || ());
         assert_eq!(slab.has_key(id, 7, b"abcde"), Some(false));
         assert_eq!(slab.key(id).to_vec(), b"12345");
     }

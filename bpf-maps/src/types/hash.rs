@@ -20,15 +20,19 @@ use crate::percpu::PercpuValues;
 use crate::shape::{MapCore, MapShape};
 use crate::slab::{ElemId, Link, Slab};
 use crate::sync::lock;
+use crate::types::lru::Clock;
 use crate::world::World;
 
-/// Entries at keys. Linux: `htab_map_ops`, `htab_percpu_map_ops`.
+/// Entries at keys. Linux: `htab_map_ops`, `htab_percpu_map_ops`,
+/// `htab_lru_map_ops`, `htab_lru_percpu_map_ops`.
 #[derive(Debug)]
 pub(crate) struct Hash {
     core: MapCore,
     table: Table,
     /// The values, if there is one a CPU: then elements have none.
     percpu: Option<PercpuValues>,
+    /// What makes room in a full map, if something does.
+    clock: Option<Clock>,
 }
 
 /// The buckets and their elements.
@@ -194,15 +198,28 @@ impl Table {
 impl Hash {
     /// An empty map.
     pub(crate) fn new(shape: MapShape, world: &World) -> Result<Self, MapError> {
-        let has_percpu = shape.map_type == MapType::PercpuHash;
+        let has_percpu = matches!(shape.map_type, MapType::PercpuHash | MapType::LruPercpuHash);
+        let makes_room = matches!(shape.map_type, MapType::LruHash | MapType::LruPercpuHash);
         let value_len = if has_percpu { 0 } else { shape.value_len() };
+        let mut map = Self::with_values_of(shape, value_len, world)?;
+        if has_percpu {
+            let cpus = world.cpus().count();
+            map.percpu = Some(PercpuValues::new(map.shape(), map.table.slab.count(), cpus)?);
+        }
+        if makes_room {
+            map.clock = Some(Clock::new(map.table.slab.count()));
+        }
+        Ok(map)
+    }
+
+    /// An empty map whose elements have values of another length than the host sees.
+    pub(crate) fn with_values_of(
+        shape: MapShape,
+        value_len: usize,
+        world: &World,
+    ) -> Result<Self, MapError> {
         let table = Table::new(&shape, world, value_len)?;
-        let percpu = if has_percpu {
-            Some(PercpuValues::new(&shape, table.slab.capacity(), world.cpus().count())?)
-        } else {
-            None
-        };
-        Ok(Self { core: MapCore::new(shape), table, percpu })
+        Ok(Self { core: MapCore::new(shape), table, percpu: None, clock: None })
     }
 
     /// Updates an entry, or makes one; `fill` writes a value into an element, which is an
@@ -217,27 +234,30 @@ impl Hash {
         let table = &self.table;
         let hash = table.hash(key);
         let bucket = table.bucket_of(hash);
-        let mut spare = lock(&table.stripe(bucket).0);
+        let stripe = table.stripe(bucket);
+        let mut spare = lock(&stripe.0);
         let old = table.place(bucket, hash, key);
         match old {
             Some(_) if flags.contains(UpdateFlags::NOEXIST) => return Err(MapError::Exists),
             None if flags.contains(UpdateFlags::EXIST) => return Err(MapError::NotFound),
             // Under a lock in the value, or a CPU's own: in place.
             Some(old) if self.percpu.is_some() || flags.contains(UpdateFlags::LOCK) => {
+                self.mark(old.elem);
                 return fill(old.elem, Occasion::Old);
             }
             Some(old) => {
                 let new = *spare;
-                table.slab.set_key(new, hash, key);
-                fill(new, Occasion::New)?;
+                table.slab.write(new, hash, key, || fill(new, Occasion::New))?;
                 table.slab.set_next(new, table.slab.next(old.elem));
                 table.relink(bucket, old.before, Link::to(new));
                 *spare = old.elem;
+                self.mark(new);
             }
             None => {
-                let new = table.slab.take().ok_or(MapError::Full)?;
-                table.slab.set_key(new, hash, key);
-                if let Err(error) = fill(new, Occasion::New) {
+                let evict = || self.clock.as_ref()?.evict(table, stripe);
+                let new = table.slab.take().or_else(evict).ok_or(MapError::Full)?;
+                let filled = table.slab.write(new, hash, key, || fill(new, Occasion::New));
+                if let Err(error) = filled {
                     table.slab.free(new);
                     return Err(error);
                 }
@@ -245,6 +265,32 @@ impl Hash {
             }
         }
         Ok(())
+    }
+
+    /// Says that an entry was used.
+    #[inline]
+    fn mark(&self, elem: ElemId) {
+        if let Some(clock) = &self.clock {
+            clock.mark(elem);
+        }
+    }
+
+    /// Copies the value at `key` out, and makes sure that it is not another key's by now.
+    pub(crate) fn read_whole(&self, key: &[u8], out: &mut [u8]) -> Option<()> {
+        let hash = self.table.hash(key);
+        loop {
+            let elem = self.table.find(key)?;
+            let slab = &self.table.slab;
+            let version = slab.version(elem);
+            if slab.has_key(elem, hash, key) != Some(true) {
+                continue;
+            }
+            slab.value(elem).copy_to(out);
+            std::sync::atomic::fence(Ordering::Acquire);
+            if slab.version(elem) == version {
+                return Some(());
+            }
+        }
     }
 
     /// Removes the entry at `key`, after `last` has looked at it.
@@ -256,6 +302,9 @@ impl Hash {
         let place = table.place(bucket, hash, key).ok_or(MapError::NotFound)?;
         last(place.elem);
         table.relink(bucket, place.before, table.slab.next(place.elem));
+        if let Some(clock) = &self.clock {
+            clock.unmark(place.elem);
+        }
         table.slab.free(place.elem);
         Ok(())
     }
@@ -286,6 +335,7 @@ impl Map for Hash {
 
     fn lookup(&self, cpu: CpuId, key: &[u8]) -> Option<SharedBytes<'_>> {
         let elem = self.table.find(key)?;
+        self.mark(elem);
         match &self.percpu {
             Some(values) => values.value(cpu, elem.0),
             None => Some(self.table.slab.value(elem)),
@@ -359,6 +409,8 @@ impl Map for Hash {
         let start = cursor.map_or(0, |cursor| word_of(cursor.get(..4).unwrap_or(cursor)));
         let start = u32::try_from(start).unwrap_or(u32::MAX);
         let mut batch = Batch::default();
+        let value_size =
+            self.percpu.as_ref().map_or(table.slab.value_len(), PercpuValues::host_value_size);
         for bucket in start..table.buckets() {
             let _guard = lock(&table.stripe(bucket).0);
             let elems: Vec<ElemId> = table.elems(bucket).collect();
@@ -370,7 +422,7 @@ impl Map for Hash {
                 return Ok(batch);
             }
             for elem in elems {
-                let mut value = vec![0; self.host_value_size()];
+                let mut value = vec![0; value_size];
                 self.copy_out(elem, &mut value, UpdateFlags::empty());
                 batch.entries.push((table.slab.key(elem).to_vec(), value));
                 if takes {

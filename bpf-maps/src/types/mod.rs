@@ -2,6 +2,14 @@
 
 mod array;
 mod hash;
+mod lru;
+mod lpm_trie;
+mod queue_stack;
+mod bloom;
+pub mod map_of_maps;
+pub mod ringbuf;
+pub mod perf_events;
+pub mod stack_trace;
 pub mod prog_array;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -18,8 +26,15 @@ use crate::special::SPIN_LOCK_SIZE;
 use crate::world::World;
 
 use array::{Array, PercpuArray};
+use bloom::Bloom;
 use hash::Hash;
+use lpm_trie::LpmTrie;
+use map_of_maps::{ArrayOfMaps, HashOfMaps};
+use perf_events::PerfEventArray;
 use prog_array::ProgArray;
+use queue_stack::QueueStack;
+use ringbuf::RingBuf;
+use stack_trace::StackTrace;
 
 /// Makes the map that `spec` describes: empty, or all zeros. What the description says is to
 /// be put into it, and that it is to be frozen, is left to the caller.
@@ -41,8 +56,7 @@ pub fn create_with(
     spin_lock: Option<u32>,
     world: &World,
 ) -> Result<Arc<dyn Map>, MapError> {
-    let row = ROWS.iter().find(|row| row.map_type == spec.map_type);
-    let row = row.ok_or(MapError::UnsupportedType(spec.map_type))?;
+    let row = row_of(spec.map_type)?;
     row.check(spec)?;
     let mut shape = MapShape::of(spec);
     if let Some(offset) = spin_lock {
@@ -63,8 +77,11 @@ struct Row {
     /// Flags that it cannot do without.
     needed: MapFlags,
     spin_lock: SpinLock,
-    make: fn(MapShape, &MapSpec, &World) -> Result<Arc<dyn Map>, MapError>,
+    make: Make,
 }
+
+/// What makes a map whose description has been checked.
+type Make = fn(MapShape, &MapSpec, &World) -> Result<Arc<dyn Map>, MapError>;
 
 /// The sizes that a key or a value may have.
 #[derive(Clone, Copy)]
@@ -97,8 +114,24 @@ enum SpinLock {
     Impossible,
 }
 
+/// A row of a type without special flags, of values without locks.
+const fn row(map_type: MapType, key: Size, value: Size, make: Make) -> Row {
+    Row {
+        map_type,
+        key,
+        value,
+        entries: Entries::Some,
+        allowed: MapFlags::empty(),
+        needed: MapFlags::empty(),
+        spin_lock: SpinLock::Impossible,
+        make,
+    }
+}
+
 /// Linux: `KMALLOC_MAX_SIZE`, less what an element has besides key and value.
 const ELEMENT: u64 = (4 << 20) - 48;
+/// Linux: `LPM_VAL_SIZE_MAX`, for the longest key.
+const TRIE_VALUE: u32 = (4 << 20) - 256 - 60;
 /// Linux: `PCPU_MIN_UNIT_SIZE`.
 const PERCPU: u32 = 32 << 10;
 /// Linux: the page size of x86-64.
@@ -113,76 +146,141 @@ const HOST: MapFlags = MapFlags::RDONLY.union(MapFlags::WRONLY);
 const ACCESS: MapFlags = HOST.union(MapFlags::RDONLY_PROG).union(MapFlags::WRONLY_PROG);
 const NUMA: MapFlags = MapFlags::NUMA_NODE;
 
+const HASH: MapFlags = ACCESS.union(MapFlags::ZERO_SEED);
+
 const ROWS: &[Row] = &[
     Row {
-        map_type: MapType::Array,
-        key: FOUR,
-        value: ANY,
-        entries: Entries::Some,
         allowed: ACCESS.union(NUMA).union(MapFlags::MMAPABLE).union(MapFlags::INNER_MAP),
-        needed: MapFlags::empty(),
         spin_lock: SpinLock::Possible,
-        make: |shape, _, _| Ok(Arc::new(Array::new(shape)?)),
+        ..row(MapType::Array, FOUR, ANY, |shape, _, _| Ok(Arc::new(Array::new(shape)?)))
     },
     Row {
-        map_type: MapType::PercpuArray,
-        key: FOUR,
-        value: Size::Percpu,
-        entries: Entries::Some,
         allowed: ACCESS,
-        needed: MapFlags::empty(),
-        spin_lock: SpinLock::Impossible,
-        make: |shape, _, world| Ok(Arc::new(PercpuArray::new(shape, world)?)),
+        ..row(MapType::PercpuArray, FOUR, Size::Percpu, |shape, _, world| {
+            Ok(Arc::new(PercpuArray::new(shape, world)?))
+        })
     },
     Row {
-        map_type: MapType::Hash,
-        key: Size::Element,
-        value: Size::Element,
-        entries: Entries::Some,
-        allowed: ACCESS.union(NUMA).union(MapFlags::NO_PREALLOC).union(MapFlags::ZERO_SEED),
-        needed: MapFlags::empty(),
+        allowed: HASH.union(NUMA).union(MapFlags::NO_PREALLOC),
         spin_lock: SpinLock::Possible,
-        make: |shape, _, world| Ok(Arc::new(Hash::new(shape, world)?)),
+        ..row(MapType::Hash, Size::Element, Size::Element, make_hash)
     },
     Row {
-        map_type: MapType::PercpuHash,
-        key: Size::Element,
-        value: Size::Percpu,
-        entries: Entries::Some,
-        allowed: ACCESS.union(MapFlags::NO_PREALLOC).union(MapFlags::ZERO_SEED),
-        needed: MapFlags::empty(),
-        spin_lock: SpinLock::Impossible,
-        make: |shape, _, world| Ok(Arc::new(Hash::new(shape, world)?)),
+        allowed: HASH.union(MapFlags::NO_PREALLOC),
+        ..row(MapType::PercpuHash, Size::Element, Size::Percpu, make_hash)
     },
     Row {
-        map_type: MapType::ProgArray,
-        key: FOUR,
-        value: FOUR,
-        entries: Entries::Some,
+        allowed: HASH.union(NUMA).union(MapFlags::NO_COMMON_LRU),
+        ..row(MapType::LruHash, Size::Element, Size::Element, make_hash)
+    },
+    Row {
+        allowed: HASH.union(MapFlags::NO_COMMON_LRU),
+        ..row(MapType::LruPercpuHash, Size::Element, Size::Percpu, make_hash)
+    },
+    Row {
         allowed: HOST.union(NUMA),
-        needed: MapFlags::empty(),
-        spin_lock: SpinLock::Impossible,
-        make: |shape, _, world| Ok(Arc::new(ProgArray::new(shape, world)?)),
+        ..row(MapType::ProgArray, FOUR, FOUR, |shape, _, world| {
+            Ok(Arc::new(ProgArray::new(shape, world)?))
+        })
+    },
+    Row {
+        allowed: ACCESS.union(NUMA).union(MapFlags::NO_PREALLOC),
+        needed: MapFlags::NO_PREALLOC,
+        ..row(
+            MapType::LpmTrie,
+            Size::Within(5, 260, "5 to 260"),
+            Size::Within(1, TRIE_VALUE, "1 to 4193988"),
+            |shape, _, world| Ok(Arc::new(LpmTrie::new(shape, world)?)),
+        )
+    },
+    Row {
+        allowed: HOST.union(NUMA),
+        ..row(MapType::ArrayOfMaps, FOUR, FOUR, |shape, spec, world| {
+            Ok(Arc::new(ArrayOfMaps::new(shape, inner_of(spec)?, world)?))
+        })
+    },
+    Row {
+        allowed: HASH.union(NUMA).union(MapFlags::NO_PREALLOC),
+        ..row(MapType::HashOfMaps, Size::Element, FOUR, |shape, spec, world| {
+            Ok(Arc::new(HashOfMaps::new(shape, inner_of(spec)?, world)?))
+        })
+    },
+    Row { allowed: ACCESS.union(NUMA), ..row(MapType::Queue, NO_BYTES, ANY, make_queue_stack) },
+    Row { allowed: ACCESS.union(NUMA), ..row(MapType::Stack, NO_BYTES, ANY, make_queue_stack) },
+    Row {
+        allowed: HASH.union(NUMA),
+        ..row(MapType::BloomFilter, NO_BYTES, ANY, |shape, _, world| {
+            Ok(Arc::new(Bloom::new(shape, world)?))
+        })
+    },
+    Row {
+        entries: Entries::Pages,
+        allowed: NUMA,
+        ..row(MapType::Ringbuf, NO_BYTES, NO_BYTES, |shape, _, _| Ok(RingBuf::new(shape)?))
+    },
+    Row {
+        allowed: HOST.union(NUMA).union(MapFlags::PRESERVE_ELEMS),
+        ..row(MapType::PerfEventArray, FOUR, FOUR, |shape, _, _| {
+            Ok(Arc::new(PerfEventArray::new(shape)?))
+        })
+    },
+    Row {
+        allowed: HOST.union(NUMA),
+        ..row(
+            MapType::StackTrace,
+            FOUR,
+            Size::Words(1016, "a multiple of 8, 1016 at most"),
+            |shape, _, world| Ok(Arc::new(StackTrace::new(shape, world)?)),
+        )
     },
 ];
+
+fn make_hash(shape: MapShape, _: &MapSpec, world: &World) -> Result<Arc<dyn Map>, MapError> {
+    Ok(Arc::new(Hash::new(shape, world)?))
+}
+
+fn make_queue_stack(shape: MapShape, _: &MapSpec, _: &World) -> Result<Arc<dyn Map>, MapError> {
+    Ok(Arc::new(QueueStack::new(shape)?))
+}
+
+/// What the maps in a map of maps look like.
+fn inner_of(spec: &MapSpec) -> Result<MapShape, MapError> {
+    let inner = spec.inner.as_deref().ok_or(MapError::NoInner(spec.map_type))?;
+    let map_type = inner.map_type;
+    let refuse = |errno| Err(MapError::InnerType { map_type, errno });
+    if matches!(map_type, MapType::ArrayOfMaps | MapType::HashOfMaps) {
+        return refuse(Errno::EINVAL);
+    }
+    let row = row_of(map_type)?;
+    row.check(inner)?;
+    if map_type == MapType::ProgArray {
+        return refuse(Errno::ENOTSUPP);
+    }
+    Ok(MapShape::of(inner))
+}
+
+fn row_of(map_type: MapType) -> Result<&'static Row, MapError> {
+    ROWS.iter().find(|row| row.map_type == map_type).ok_or(MapError::UnsupportedType(map_type))
+}
 
 impl Row {
     fn check(&self, spec: &MapSpec) -> Result<(), MapError> {
         self.check_flags(spec)?;
-        if spec.map_extra != 0 && spec.map_type != MapType::BloomFilter {
+        let most = if spec.map_type == MapType::BloomFilter { 15 } else { 0 };
+        if spec.map_extra > most {
             return Err(MapError::Extra { map_type: spec.map_type, extra: spec.map_extra });
         }
         self.check_entries(spec)?;
         let map_type = spec.map_type;
-        self.key.check(spec, spec.key_size).map_err(|(wanted, errno)| MapError::KeySize {
-            map_type,
-            size: spec.key_size,
-            wanted,
-            errno,
-        })?;
         self.value.check(spec, spec.value_size).map_err(|(wanted, errno)| MapError::ValueSize {
             map_type,
             size: spec.value_size,
+            wanted,
+            errno,
+        })?;
+        self.key.check(spec, spec.key_size).map_err(|(wanted, errno)| MapError::KeySize {
+            map_type,
+            size: spec.key_size,
             wanted,
             errno,
         })

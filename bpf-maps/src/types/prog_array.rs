@@ -195,10 +195,6 @@ impl Map for ProgArray {
     fn host_gone(&self) {
         self.clear();
     }
-
-    fn as_prog_array(&self) -> Option<&ProgArray> {
-        Some(self)
-    }
 }
 
 impl Drop for ProgArray {
