@@ -41,8 +41,8 @@ pub(super) struct KeptState {
 /// Linux: `explored_states`, `free_list`.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    states: Vec<Option<KeptState>>,
-    free: Vec<KeptId>,
+    /// Places are not used again: what is gone must not be taken for something else.
+    states: Vec<Option<Box<KeptState>>>,
     /// In each bucket, the oldest first.
     buckets: Vec<Vec<KeptId>>,
     /// How many can be found. Linux: `explored_states_size`.
@@ -82,19 +82,13 @@ impl Kept {
 
     /// A state, if it is still there.
     pub(super) fn find(&self, id: KeptId) -> Option<&KeptState> {
-        self.states.get(id.0 as usize)?.as_ref()
+        self.states.get(id.0 as usize)?.as_deref()
     }
 
     /// Keeps a state.
     pub(super) fn add(&mut self, bucket: usize, state: KeptState) -> KeptId {
-        let id = match self.free.pop() {
-            Some(id) => id,
-            None => {
-                self.states.push(None);
-                KeptId(u32::try_from(self.states.len() - 1).expect("fewer than instructions"))
-            }
-        };
-        self.states[id.0 as usize] = Some(state);
+        let id = KeptId(u32::try_from(self.states.len()).expect("fewer than instructions walked"));
+        self.states.push(Some(Box::new(state)));
         self.buckets[bucket].push(id);
         self.findable += 1;
         id
@@ -116,7 +110,6 @@ impl Kept {
         let kept = self.get(id);
         if kept.evicted && kept.branches == 0 {
             self.states[id.0 as usize] = None;
-            self.free.push(id);
             self.lingering -= 1;
         }
     }
@@ -126,7 +119,6 @@ impl Kept {
     /// Linux: `free_states`.
     pub(super) fn clear(&mut self) {
         self.states.clear();
-        self.free.clear();
         for bucket in &mut self.buckets {
             bucket.clear();
         }

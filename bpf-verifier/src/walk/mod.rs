@@ -51,7 +51,7 @@ pub struct Paths {
     kept: Kept,
     loops: Loops,
     ids: IdMap,
-    /// Jumps walked. Linux: `jmps_processed`.
+    /// Jumps, calls and exits walked. Linux: `jmps_processed`.
     jumps: u32,
     /// Jumps walked when a state was kept last.
     jumps_when_kept: u32,
@@ -229,6 +229,16 @@ impl Walk<'_, '_> {
         self.prev = Some(self.pc);
         self.env.note_mut(self.pc).seen = true;
         self.env.begin_stack_writes(&self.state, self.pc);
+        if matches!(
+            insn,
+            Insn::Jump { .. }
+                | Insn::JumpIf { .. }
+                | Insn::MayGoto { .. }
+                | Insn::Call(_)
+                | Insn::Exit
+        ) {
+            self.paths.jumps += 1;
+        }
         let mut cx = StepCx {
             env: &mut *self.env,
             state: &mut self.state,

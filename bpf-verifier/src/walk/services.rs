@@ -182,11 +182,6 @@ impl StepCx<'_, '_> {
         self.paths.record(self.pc).stack_operands |= operands;
     }
 
-    /// Counts a jump; how often states are kept depends on it. Linux: `jmps_processed`.
-    pub fn count_jump(&mut self) {
-        self.paths.jumps += 1;
-    }
-
     /// Shows what the instruction touched, in the log, as it is now.
     ///
     /// Linux: `print_insn_state`, in `check_cond_jmp_op`.

@@ -7,7 +7,7 @@ use bpf_isa::{Insn, Pc, Reg};
 use crate::env::Env;
 use crate::error::Reason;
 use crate::log::Show;
-use crate::state::{FrameRole, Held, Id, IterState, PointerKind, Slot, SlotNo, State, Value};
+use crate::state::{FrameRole, Held, IterState, Keep, PointerKind, Slot, SlotNo, State, Value};
 use crate::walk::history::Track;
 use crate::walk::kept::{KeptId, KeptState, frame_pc, same_callsites};
 use crate::walk::subsumes::{Exactness, iterators_advanced, maybe_looping, subsumes};
@@ -183,7 +183,6 @@ impl Paths {
         self.jumps_when_kept = self.jumps;
         self.insns_when_kept = env.counts.insns;
         forget_precision(state);
-        forget_lone_links(state);
         let mut track = Track::starting(pc);
         std::mem::swap(&mut track, &mut self.track);
         let depth = track.depth;
@@ -278,38 +277,10 @@ fn clean_state(env: &mut Env<'_>, kept: &mut KeptState) {
 ///
 /// Linux: `mark_all_scalars_imprecise`.
 fn forget_precision(state: &mut State) {
-    for_each_scalar(state, |number| number.precise = false);
-}
-
-/// A scalar that is alone in its group is in none.
-///
-/// Linux: `clear_singular_ids`.
-fn forget_lone_links(state: &mut State) {
-    let mut seen: smallvec::SmallVec<[(Id, u32); 16]> = smallvec::SmallVec::new();
-    for_each_scalar(state, |number| {
-        if let Some(link) = number.link {
-            match seen.iter_mut().find(|(id, _)| *id == link.id) {
-                Some((_, count)) => *count += 1,
-                None => seen.push((link.id, 1)),
-            }
-        }
-    });
-    seen.retain(|(_, count)| *count == 1);
-    if seen.is_empty() {
-        return;
-    }
-    for_each_scalar(state, |number| {
-        if number.link.is_some_and(|link| seen.iter().any(|(id, _)| *id == link.id)) {
-            number.link = None;
-        }
-    });
-}
-
-fn for_each_scalar(state: &mut State, mut visit: impl FnMut(&mut crate::state::Number)) {
     state.for_each_value(|value| {
         if let Value::Scalar(number) = value {
-            visit(number);
+            number.precise = false;
         }
-        crate::state::Keep::Yes
+        Keep::Yes
     });
 }
