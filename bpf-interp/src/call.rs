@@ -19,7 +19,7 @@ use crate::machine::{self, HelperEnd, Start, World};
 use crate::memory::host::{Host, StackRoom};
 use crate::memory::{Checked, Memory};
 use crate::observe::{NoWitness, Witness};
-use crate::ops::{Code, Links, Op, translate};
+use crate::ops::{Code, Links, Op, join, translate};
 
 /// The helper that is no helper. Linux: `BPF_FUNC_tail_call`.
 const TAIL_CALL: i32 = 12;
@@ -30,7 +30,10 @@ const ANY_MAP: u32 = u32::MAX;
 /// A verified program, prepared for the interpreter.
 pub struct Interp {
     image: Arc<Image>,
+    /// One operation an instruction, for runs that are watched.
     ops: Box<[Op]>,
+    /// The same with pairs joined.
+    joined: Box<[Op]>,
     /// How much stack its first function uses.
     stack_depth: u32,
     /// The functions whose address is taken. What a register holds is the address of one of
@@ -111,7 +114,8 @@ impl Interp {
                     op.imm = function.expose_provenance() as u64;
                 }
             }
-            Self { image, ops, stack_depth, functions, packet }
+            let joined = join(&ops);
+            Self { image, ops, joined, stack_depth, functions, packet }
         }))
     }
 
@@ -176,7 +180,7 @@ impl Interp {
         cx.ctx = ctx;
         cx.callback = Some(call_back);
         let start = self.start([ctx, 0, 0, 0, 0]);
-        machine::run(&start, memory, &mut Bound { cx }, witness)
+        machine::run(&start, memory, &mut Bound::<true> { cx }, witness)
     }
 
     const fn start(&self, args: [u64; 5]) -> Start<'_, Self> {
@@ -195,7 +199,7 @@ unsafe fn run_on_host(start: &Start<'_, Interp>, cx: *mut RunCx) -> Result<u64, 
     let mut room: StackRoom = [const { MaybeUninit::uninit() }; _];
     // SAFETY: [verified-memory] the image was vouched for, and the context is what it expects.
     let mut memory = unsafe { Host::new(&mut room) };
-    machine::run(start, &mut memory, &mut Bound { cx }, &mut NoWitness)
+    machine::run(start, &mut memory, &mut Bound::<false> { cx }, &mut NoWitness)
 }
 
 /// Calls a function of an interpreted program back: what `RunCx::callback` is set to.
@@ -309,12 +313,12 @@ impl Links for Binding<'_> {
     }
 }
 
-/// What a verified program can reach.
-struct Bound {
+/// What a verified program can reach. `WATCHED` runs go one instruction a step.
+struct Bound<const WATCHED: bool> {
     cx: *mut RunCx,
 }
 
-impl Bound {
+impl<const WATCHED: bool> Bound<WATCHED> {
     /// Calls the helper in this place of the image's list.
     #[inline(always)]
     #[expect(unsafe_code, reason = "helpers are called by their address")]
@@ -328,7 +332,7 @@ impl Bound {
     }
 }
 
-impl<'p, M: Memory> World<'p, M> for Bound {
+impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
     type Program = Interp;
 
     const COUNTS: bool = false;
@@ -339,7 +343,7 @@ impl<'p, M: Memory> World<'p, M> for Bound {
 
     #[inline(always)]
     fn ops(program: &'p Interp) -> &'p [Op] {
-        &program.ops
+        if WATCHED { &program.ops } else { &program.joined }
     }
 
     fn stack_depth(program: &'p Interp) -> u32 {

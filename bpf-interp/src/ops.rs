@@ -6,10 +6,14 @@ use bpf_isa::{
 };
 
 /// Gives every operation of arithmetic and every comparison a code of its own for each form:
-/// 64 bits with a register, with an immediate, 32 bits with a register, with an immediate.
+/// 64 bits with a register, with an immediate, 32 bits with a register, with an immediate. Those
+/// of arithmetic come once more, for a move and the operation on what it moved.
 macro_rules! codes {
     (
-        alu { $($Alu:ident $Alu64R:ident $Alu64I:ident $Alu32R:ident $Alu32I:ident)+ }
+        alu { $(
+            $Alu:ident $Alu64R:ident $Alu64I:ident $Alu32R:ident $Alu32I:ident
+            moved $Mov64R:ident $Mov64I:ident $Mov32R:ident $Mov32I:ident
+        )+ }
         jump { $($Jump:ident $Jump64R:ident $Jump64I:ident $Jump32R:ident $Jump32I:ident)+ }
         others { $($Other:ident)+ }
     ) => {
@@ -18,6 +22,7 @@ macro_rules! codes {
         #[repr(u8)]
         pub(crate) enum Code {
             $($Alu64R, $Alu64I, $Alu32R, $Alu32I,)+
+            $($Mov64R, $Mov64I, $Mov32R, $Mov32I,)+
             $($Jump64R, $Jump64I, $Jump32R, $Jump32I,)+
             $($Other,)+
         }
@@ -31,6 +36,19 @@ macro_rules! codes {
                         (AluOp::$Alu, Width::W32, Operand::Reg(_)) => Self::$Alu32R,
                         (AluOp::$Alu, Width::W32, Operand::Imm(_)) => Self::$Alu32I,
                     )+
+                }
+            }
+
+            /// The code for a move of 64 bits and this operation on its result.
+            const fn after_move(self) -> Option<Self> {
+                match self {
+                    $(
+                        Self::$Alu64R => Some(Self::$Mov64R),
+                        Self::$Alu64I => Some(Self::$Mov64I),
+                        Self::$Alu32R => Some(Self::$Mov32R),
+                        Self::$Alu32I => Some(Self::$Mov32I),
+                    )+
+                    _ => None,
                 }
             }
 
@@ -51,17 +69,29 @@ macro_rules! codes {
 codes! {
     alu {
         Add Add64R Add64I Add32R Add32I
+            moved MovedAdd64R MovedAdd64I MovedAdd32R MovedAdd32I
         Sub Sub64R Sub64I Sub32R Sub32I
+            moved MovedSub64R MovedSub64I MovedSub32R MovedSub32I
         Mul Mul64R Mul64I Mul32R Mul32I
+            moved MovedMul64R MovedMul64I MovedMul32R MovedMul32I
         Div Div64R Div64I Div32R Div32I
+            moved MovedDiv64R MovedDiv64I MovedDiv32R MovedDiv32I
         Or Or64R Or64I Or32R Or32I
+            moved MovedOr64R MovedOr64I MovedOr32R MovedOr32I
         And And64R And64I And32R And32I
+            moved MovedAnd64R MovedAnd64I MovedAnd32R MovedAnd32I
         Lsh Lsh64R Lsh64I Lsh32R Lsh32I
+            moved MovedLsh64R MovedLsh64I MovedLsh32R MovedLsh32I
         Rsh Rsh64R Rsh64I Rsh32R Rsh32I
+            moved MovedRsh64R MovedRsh64I MovedRsh32R MovedRsh32I
         Mod Mod64R Mod64I Mod32R Mod32I
+            moved MovedMod64R MovedMod64I MovedMod32R MovedMod32I
         Xor Xor64R Xor64I Xor32R Xor32I
+            moved MovedXor64R MovedXor64I MovedXor32R MovedXor32I
         Mov Mov64R Mov64I Mov32R Mov32I
+            moved MovedMov64R MovedMov64I MovedMov32R MovedMov32I
         Arsh Arsh64R Arsh64I Arsh32R Arsh32I
+            moved MovedArsh64R MovedArsh64I MovedArsh32R MovedArsh32I
     }
     jump {
         Eq JEq64R JEq64I JEq32R JEq32I
@@ -95,6 +125,39 @@ codes! {
     }
 }
 
+impl Code {
+    /// Whether it is an operation of 32 bits on what was moved.
+    const fn is_narrow(self) -> bool {
+        matches!(
+            self,
+            Self::MovedAdd32R
+                | Self::MovedAdd32I
+                | Self::MovedSub32R
+                | Self::MovedSub32I
+                | Self::MovedMul32R
+                | Self::MovedMul32I
+                | Self::MovedDiv32R
+                | Self::MovedDiv32I
+                | Self::MovedOr32R
+                | Self::MovedOr32I
+                | Self::MovedAnd32R
+                | Self::MovedAnd32I
+                | Self::MovedLsh32R
+                | Self::MovedLsh32I
+                | Self::MovedRsh32R
+                | Self::MovedRsh32I
+                | Self::MovedMod32R
+                | Self::MovedMod32I
+                | Self::MovedXor32R
+                | Self::MovedXor32I
+                | Self::MovedMov32R
+                | Self::MovedMov32I
+                | Self::MovedArsh32R
+                | Self::MovedArsh32I
+        )
+    }
+}
+
 /// An operation.
 ///
 /// Invariant: `to` of jumps and local calls is the index of an operation of the same program.
@@ -108,11 +171,13 @@ pub(crate) struct Op {
     pub(crate) code: Code,
     pub(crate) dst: Reg,
     pub(crate) src: Reg,
+    /// The right operand of an operation on what was moved from `src`.
+    pub(crate) right: Reg,
 }
 
 impl Op {
     pub(crate) const fn new(code: Code) -> Self {
-        Self { imm: 0, to: 0, code, dst: Reg::R0, src: Reg::R0 }
+        Self { imm: 0, to: 0, code, dst: Reg::R0, src: Reg::R0, right: Reg::R0 }
     }
 
     /// The offset of a store of an immediate.
@@ -188,6 +253,27 @@ pub(crate) fn translate<L: Links>(insns: &[Insn], links: &mut L) -> Result<Box<[
     }
     ops.push(trap(TrapKind::End));
     Ok(ops.into())
+}
+
+/// Joins moves and operations on what they moved, `r2 = r1; r2 <<= 13`, into one step each.
+///
+/// Every operation keeps its place, so that jumps to the second of a pair find it.
+pub(crate) fn join(ops: &[Op]) -> Box<[Op]> {
+    let mut joined: Box<[Op]> = ops.into();
+    for (op, pair) in joined.iter_mut().zip(ops.windows(2)) {
+        let (first, second) = (pair[0], pair[1]);
+        let moves = match (first.code, second.code.after_move()) {
+            (Code::Mov64R, Some(code)) => Some(code),
+            (Code::Mov32R, Some(code)) if code.is_narrow() => Some(code),
+            _ => None,
+        };
+        if let Some(code) = moves.filter(|_| first.dst == second.dst) {
+            // What was moved, if the right operand is where it was moved to.
+            let right = if second.src == first.dst { first.src } else { second.src };
+            *op = Op { code, src: first.src, right, ..second };
+        }
+    }
+    joined
 }
 
 /// An operation that faults.

@@ -15,9 +15,9 @@ use bpf_abi::helper::{
 use bpf_abi::image::{BoundHelper, BoundMap, Facts, Image, ImageParts, ImageSubprog, Note};
 use bpf_abi::map::{MapLayout, MapType};
 use bpf_abi::prog::ProgType;
-use bpf_interp::{Checked, Interp, Permission, PrepareErrorKind, Step};
+use bpf_interp::{Checked, Interp, Limits, Permission, Plain, PrepareErrorKind, Step};
 use bpf_isa::asm::assemble;
-use bpf_isa::{Pc, Program};
+use bpf_isa::{Insn, Pc, Program, Slot, decode};
 
 /// A program, vouched for, with what its tests need.
 struct Maker {
@@ -406,6 +406,82 @@ fn many_threads_run_one_program_on_one_value() {
         }
     });
     assert_eq!(total.load(Ordering::Relaxed), 4000);
+}
+
+/// What a program makes of R0 to R5, in checked memory where each instruction is a step of its own.
+fn plainly(program: &Program, ctx: u64) -> u64 {
+    let limits = Limits::new(10_000);
+    Plain::new(program).run(&mut Checked::default(), [ctx, 0, 0, 0, 0], limits).unwrap()
+}
+
+#[test]
+fn moves_joined_with_what_follows_change_nothing() {
+    let operators = ["+=", "-=", "*=", "/=", "|=", "&=", "<<=", ">>=", "%=", "^=", "=", "s>>="];
+    let values = ["0x123456789abcdef0 ll", "-1", "0x80000000 ll", "3", "0x8000000000000000 ll"];
+    for operator in operators {
+        for (a, b) in values.iter().flat_map(|a| values.map(|b| (a, b))) {
+            for (first, second) in [("r", "r"), ("r", "w"), ("w", "w"), ("w", "r")] {
+                for right in ["1", "2", "3"]
+                    .map(|reg| format!("{second}{reg}"))
+                    .into_iter()
+                    .chain(["-7".into()])
+                {
+                    let text = format!(
+                        "r1 = {a}\nr2 = {b}\nr3 = 77\n{first}3 = {first}2\n{second}3 {operator} {right}\n\
+                         r0 = r3\nexit"
+                    );
+                    let maker = Maker::new(&text);
+                    let expected = plainly(&maker.parts.program, 0);
+                    assert_eq!(run(&maker.interp(), 0).0, expected, "{text}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_jump_finds_the_second_of_two_joined_instructions() {
+    let text = "r0 = 5\nif r1 == 0 goto second\nr0 = r1\nsecond: r0 += 3\nexit";
+    let interp = Maker::new(text).interp();
+    assert_eq!(run(&interp, 0).0, 8);
+    assert_eq!(run(&interp, 40).0, 43);
+}
+
+proptest::proptest! {
+    /// Straight code with short forward jumps: both ways of running it agree.
+    #[test]
+    fn joined_and_plain_code_compute_the_same(
+        raw in proptest::collection::vec(
+            (0_u8..=255, 0_u8..4, 0_u8..4, 0_i16..3, proptest::prelude::any::<i32>()),
+            1..60,
+        ),
+        ctx: u64,
+    ) {
+        let is_register_work = |insn: &Insn| matches!(
+            insn,
+            Insn::Alu { .. } | Insn::AluSigned { .. } | Insn::Neg { .. } | Insn::MovSx { .. }
+                | Insn::Endian { .. } | Insn::JumpIf { .. }
+        );
+        let mut insns: Vec<Insn> = raw
+            .into_iter()
+            .flat_map(|(opcode, dst, src, off, imm)| {
+                // With the fields as they are, or without those that the opcode does not use.
+                let slot = Slot { opcode, dst, src, off, imm };
+                let by_register = Slot { off: slot.off & 1, imm: 0, ..slot };
+                let by_immediate = Slot { off: 0, src: 0, ..slot };
+                [slot, by_register, Slot { off: 0, ..by_register }, by_immediate]
+                    .into_iter()
+                    .find_map(|slot| decode(slot, None, Pc(0)).ok())
+            })
+            .filter(is_register_work)
+            .collect();
+        insns.extend(std::iter::repeat_n(Insn::Exit, 4));
+        let program = Program::new(insns);
+        let text: String = program.iter().map(|(_, insn)| format!("{insn}\n")).collect();
+        let maker = Maker::new(&text);
+        proptest::prop_assert_eq!(&maker.parts.program, &program);
+        proptest::prop_assert_eq!(run(&maker.interp(), ctx).0, plainly(&program, ctx), "{}", text);
+    }
 }
 
 #[test]

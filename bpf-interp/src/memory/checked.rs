@@ -213,8 +213,13 @@ impl Memory for Checked {
         if start < self.stack_bottom || start > top || top > self.stack_top {
             return Err(FaultKind::StackOverflow);
         }
-        for at in (start..top).step_by(8) {
-            self.store(Size::DW, at, 0)?;
+        let stack = self.regions.iter().find(|region| region.start == self.stack_bottom);
+        let words = stack.and_then(|region| region.own.as_deref()).unwrap_or_default();
+        let index = |address: u64| usize::try_from((address - self.stack_bottom) / 8);
+        let frame = index(start).ok().zip(index(top).ok());
+        let frame = frame.and_then(|(start, top)| words.get(start..top)).unwrap_or_default();
+        for word in frame {
+            word.store(0, Ordering::Relaxed);
         }
         Ok(())
     }
