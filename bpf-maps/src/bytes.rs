@@ -16,6 +16,21 @@ use crate::error::MapError;
 /// The size of a word, in bytes.
 pub(crate) const WORD: usize = 8;
 
+/// The lower half of a word.
+#[inline]
+pub(crate) const fn low(word: u64) -> u32 {
+    (word & 0xffff_ffff) as u32
+}
+
+/// An address, or a size that was allocated, which both are as wide here.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "asserted below")]
+pub(crate) const fn wide(number: u64) -> usize {
+    number as usize
+}
+
+const _: () = assert!(usize::BITS == 64, "BPF addresses are 64 bits wide");
+
 /// How many words hold this many bytes.
 pub(crate) const fn words_for(bytes: usize) -> usize {
     bytes.div_ceil(WORD)

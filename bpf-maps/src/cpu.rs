@@ -406,7 +406,7 @@ impl Shared {
     #[cold]
     fn attend(&self, record: &Record, attention: u64) {
         let kept = record.kept.load(Ordering::Relaxed);
-        let hands_over = attention % GRACE != 0 && kept >= PATIENCE;
+        let hands_over = !attention.is_multiple_of(GRACE) && kept >= PATIENCE;
         record.kept.store(if hands_over { 0 } else { kept.saturating_add(1) }, Ordering::Relaxed);
         if !hands_over && attention < GRACE {
             return;
@@ -426,7 +426,8 @@ impl Shared {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
     use std::sync::mpsc;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bpf_abi::map::MapLayout;
 
+use crate::bytes::wide;
 use crate::cpu::CpuId;
 use crate::map::Map;
 
@@ -53,7 +54,7 @@ impl MapHandle {
     #[inline]
     #[expect(unsafe_code, reason = "turns a register back into the handle it was made of")]
     pub unsafe fn from_addr<'a>(addr: u64) -> &'a Self {
-        let handle = std::ptr::with_exposed_provenance::<Self>(addr as usize);
+        let handle = std::ptr::with_exposed_provenance::<Self>(wide(addr));
         // SAFETY: [const-map] the caller promises that it is a handle, and kept.
         unsafe { &*handle }
     }
@@ -69,7 +70,7 @@ impl MapHandle {
     #[expect(unsafe_code, reason = "reads a key where a program left it")]
     pub unsafe fn lookup_raw(&self, cpu: CpuId, key: u64) -> u64 {
         if self.key_size == 4 {
-            let key = std::ptr::with_exposed_provenance::<[u8; 4]>(key as usize);
+            let key = std::ptr::with_exposed_provenance::<[u8; 4]>(wide(key));
             // SAFETY: [sized-by-map] there are four bytes, and bytes are never misaligned.
             let key = unsafe { key.read_volatile() };
             return self.lookup_index(cpu, &key);
@@ -116,7 +117,7 @@ impl MapHandle {
 #[inline]
 #[expect(unsafe_code, reason = "reads bytes where a program left them")]
 unsafe fn copy_in(from: u64, to: &mut [u8]) {
-    let from = std::ptr::with_exposed_provenance::<u8>(from as usize);
+    let from = std::ptr::with_exposed_provenance::<u8>(wide(from));
     // SAFETY: [sized-by-map] the caller promises them; `to` is memory of our own.
     unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
 }

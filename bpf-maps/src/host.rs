@@ -41,11 +41,14 @@ bitflags! {
     }
 }
 
+/// A key and its value, copied.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// Entries that were copied out at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Keys and values.
-    pub entries: Vec<(Vec<u8>, Vec<u8>)>,
+    pub entries: Vec<Entry>,
     /// Where to go on; `None` if that was all, where `bpf(2)` says `ENOENT`.
     pub next: Option<Vec<u8>>,
 }
@@ -170,7 +173,7 @@ impl<'a> Host<'a> {
     /// # Errors
     ///
     /// Returns an error if the host may not read the map, or if it has no keys.
-    pub fn entries(self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, MapError> {
+    pub fn entries(self) -> Result<Vec<Entry>, MapError> {
         let mut entries = Vec::new();
         let mut key: Option<Vec<u8>> = None;
         // A map that changes all the time could be walked in circles.

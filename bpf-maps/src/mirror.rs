@@ -112,7 +112,8 @@ impl Drop for Mirror {
     }
 }
 
-#[cfg(all(test, target_os = "linux", not(miri)))]
+#[cfg(test)]
+#[cfg(all(target_os = "linux", not(miri)))]
 mod tests {
     use std::sync::atomic::Ordering;
 

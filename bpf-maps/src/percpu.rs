@@ -1,6 +1,6 @@
 //! Values of which each CPU has its own.
 
-use crate::bytes::{Memory, SharedBytes, WORD};
+use crate::bytes::{Memory, SharedBytes, WORD, wide};
 use crate::cpu::CpuId;
 use crate::error::MapError;
 use crate::shape::MapShape;
@@ -37,7 +37,7 @@ impl PercpuValues {
         let words = cpu_width.saturating_mul(u64::from(cpus));
         let memory = Memory::new(words, 128)?;
         // Both fit, since their product was allocated.
-        let [width, cpu_width] = [width, cpu_width].map(|words| words as usize);
+        let [width, cpu_width] = [width, cpu_width].map(wide);
         Ok(Self { memory, cpus, values, value_len: shape.value_len(), width, cpu_width })
     }
 

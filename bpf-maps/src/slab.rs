@@ -14,7 +14,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use crate::bytes::{Memory, SharedBytes, WORD, words_for};
+use crate::bytes::{Memory, SharedBytes, WORD, low, words_for};
 use crate::error::MapError;
 
 /// The number of an element.
@@ -91,11 +91,6 @@ impl Slab {
         ElemId(self.capacity + nth)
     }
 
-    /// How many elements the free list is for.
-    pub(crate) const fn capacity(&self) -> u32 {
-        self.capacity
-    }
-
     /// The length of a value, in bytes.
     pub(crate) const fn value_len(&self) -> usize {
         self.value_len
@@ -104,7 +99,7 @@ impl Slab {
     /// How many elements there are in all.
     pub(crate) fn count(&self) -> u32 {
         // There are at most `MOST`.
-        (self.words.len() / self.width) as u32
+        low((self.words.len() / self.width) as u64)
     }
 
     fn elem(&self, id: ElemId) -> &[AtomicU64] {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bpf_abi::map::{MapFlags, MapType, UpdateFlags};
 
-use crate::bytes::{Memory, SharedBytes, WORD, word_of};
+use crate::bytes::{Memory, SharedBytes, WORD, low, word_of};
 use crate::cpu::CpuId;
 use crate::error::MapError;
 use crate::host::{Batch, BatchKinds};
@@ -65,8 +65,8 @@ impl Table {
         let buckets = u64::from(shape.max_entries).next_power_of_two();
         let locks = (u64::from(world.cpus().count()) * 4).next_power_of_two().min(buckets);
         // Both are powers of two that a `u32` less one can hold.
-        let mask = (buckets - 1) as u32;
-        let locks = locks as u32;
+        let mask = low(buckets - 1);
+        let locks = low(locks);
         let slab = Slab::new(shape.max_entries, locks, shape.key_len(), value_len)?;
         let stripes = (0..locks).map(|nth| Stripe(Mutex::new(slab.apart(nth)))).collect();
         let zero_seed = shape.flags.contains(MapFlags::ZERO_SEED);
@@ -90,7 +90,7 @@ impl Table {
 
     #[inline]
     pub(crate) fn first(&self, bucket: u32) -> Link {
-        let link = self.head(bucket).load(Ordering::Acquire) as u32;
+        let link = low(self.head(bucket).load(Ordering::Acquire));
         if link == 0 { Link::end_of(bucket) } else { Link(link) }
     }
 
@@ -440,15 +440,15 @@ impl Map for Hash {
 pub(crate) fn hash(seed: u64, key: &[u8]) -> u32 {
     const ODD: u64 = 0xd6e8_feb8_6659_fd93;
     let fold = |a: u64, b: u64| {
-        let wide = u128::from(a) * u128::from(b);
-        (wide as u64) ^ (wide >> 64) as u64
+        let product = u128::from(a) * u128::from(b);
+        a.wrapping_mul(b) ^ (product >> 64) as u64
     };
     let mut state = seed ^ (key.len() as u64).wrapping_mul(ODD);
     for chunk in key.chunks(WORD) {
         state = fold(state ^ word_of(chunk) ^ 0xa076_1d64_78bd_642f, ODD).wrapping_add(seed);
     }
     let state = fold(state, 0xe703_7ed1_a0b4_28db);
-    (state ^ state >> 32) as u32
+    low(state ^ state >> 32)
 }
 
 #[cfg(test)]

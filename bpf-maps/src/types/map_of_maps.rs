@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use bpf_abi::Errno;
 use bpf_abi::map::{MapFlags, MapType, UpdateFlags};
 
-use crate::bytes::Memory;
+use crate::bytes::{Memory, wide};
 use crate::cpu::{CpuId, Cpus};
 use crate::error::MapError;
 use crate::handle::MapHandle;
@@ -246,7 +246,7 @@ impl HashOfMaps {
     }
 
     fn drop_place(&self, entry: Entry, free: &mut Vec<u32>) {
-        self.kept.exchange(entry.place as usize, None, None);
+        self.kept.exchange(wide(entry.place), None, None);
         free.extend(u32::try_from(entry.place));
     }
 }
@@ -277,7 +277,7 @@ impl MapOfMaps for HashOfMaps {
 
     fn get(&self, key: &[u8]) -> Option<Arc<MapHandle>> {
         let _writer = lock(&self.writer);
-        self.kept.get(self.entry(key)?.place as usize)
+        self.kept.get(wide(self.entry(key)?.place))
     }
 }
 
@@ -324,7 +324,7 @@ impl Map for HashOfMaps {
             let entry = Entry::of(value).ok_or(MapError::NotFound)?;
             value.clear();
             value.resize(4, 0);
-            if let Some(map) = self.kept.get(entry.place as usize) {
+            if let Some(map) = self.kept.get(wide(entry.place)) {
                 copy_id(&map, value);
             }
             if takes {

@@ -90,6 +90,8 @@ enum Size {
     Exactly(u32, &'static str),
     /// From the first to the last number of bytes.
     Within(u32, u32, &'static str),
+    /// Not none, and less than the kernel allocates at once.
+    Key,
     /// Not none, and key and value together less than the kernel allocates at once.
     Element,
     /// Not none, and no more than the kernel has of a CPU's own memory.
@@ -163,19 +165,19 @@ const ROWS: &[Row] = &[
     Row {
         allowed: HASH.union(NUMA).union(MapFlags::NO_PREALLOC),
         spin_lock: SpinLock::Possible,
-        ..row(MapType::Hash, Size::Element, Size::Element, make_hash)
+        ..row(MapType::Hash, Size::Key, Size::Element, make_hash)
     },
     Row {
         allowed: HASH.union(MapFlags::NO_PREALLOC),
-        ..row(MapType::PercpuHash, Size::Element, Size::Percpu, make_hash)
+        ..row(MapType::PercpuHash, Size::Key, Size::Percpu, make_hash)
     },
     Row {
         allowed: HASH.union(NUMA).union(MapFlags::NO_COMMON_LRU),
-        ..row(MapType::LruHash, Size::Element, Size::Element, make_hash)
+        ..row(MapType::LruHash, Size::Key, Size::Element, make_hash)
     },
     Row {
         allowed: HASH.union(MapFlags::NO_COMMON_LRU),
-        ..row(MapType::LruPercpuHash, Size::Element, Size::Percpu, make_hash)
+        ..row(MapType::LruPercpuHash, Size::Key, Size::Percpu, make_hash)
     },
     Row {
         allowed: HOST.union(NUMA),
@@ -201,7 +203,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         allowed: HASH.union(NUMA).union(MapFlags::NO_PREALLOC),
-        ..row(MapType::HashOfMaps, Size::Element, FOUR, |shape, spec, world| {
+        ..row(MapType::HashOfMaps, Size::Key, FOUR, |shape, spec, world| {
             Ok(Arc::new(HashOfMaps::new(shape, inner_of(spec)?, world)?))
         })
     },
@@ -272,15 +274,15 @@ impl Row {
         }
         self.check_entries(spec)?;
         let map_type = spec.map_type;
-        self.value.check(spec, spec.value_size).map_err(|(wanted, errno)| MapError::ValueSize {
-            map_type,
-            size: spec.value_size,
-            wanted,
-            errno,
-        })?;
         self.key.check(spec, spec.key_size).map_err(|(wanted, errno)| MapError::KeySize {
             map_type,
             size: spec.key_size,
+            wanted,
+            errno,
+        })?;
+        self.value.check(spec, spec.value_size).map_err(|(wanted, errno)| MapError::ValueSize {
+            map_type,
+            size: spec.value_size,
             wanted,
             errno,
         })
@@ -314,7 +316,7 @@ impl Row {
         let (possible, wanted, errno) = match self.entries {
             Entries::Some => (count > 0, "one at least", Errno::EINVAL),
             Entries::Pages => (
-                count.is_power_of_two() && count % PAGE == 0,
+                count.is_power_of_two() && count.is_multiple_of(PAGE),
                 "a power of two of bytes, whole pages",
                 Errno::EINVAL,
             ),
@@ -329,7 +331,7 @@ impl Row {
     fn check_spin_lock(&self, spec: &MapSpec, offset: u32) -> Result<(), MapError> {
         let end = offset.checked_add(SPIN_LOCK_SIZE);
         let is_inside =
-            offset % SPIN_LOCK_SIZE == 0 && end.is_some_and(|end| end <= spec.value_size);
+            offset.is_multiple_of(SPIN_LOCK_SIZE) && end.is_some_and(|end| end <= spec.value_size);
         if is_inside && self.spin_lock == SpinLock::Possible {
             return Ok(());
         }
@@ -346,9 +348,12 @@ impl Size {
                 ((least..=most).contains(&size), wanted, Errno::EINVAL)
             }
             Self::Words(most, wanted) => {
-                (size > 0 && size % 8 == 0 && size <= most, wanted, Errno::EINVAL)
+                (size > 0 && size.is_multiple_of(8) && size <= most, wanted, Errno::EINVAL)
             }
-            Self::Element | Self::Percpu if size == 0 => (false, "one at least", Errno::EINVAL),
+            Self::Key | Self::Element | Self::Percpu if size == 0 => {
+                (false, "one at least", Errno::EINVAL)
+            }
+            Self::Key => (u64::from(size) < ELEMENT, "less than 4 MiB", Errno::E2BIG),
             Self::Element => {
                 let both = u64::from(spec.key_size) + u64::from(spec.value_size);
                 (both < ELEMENT, "less than 4 MiB with its key or value", Errno::E2BIG)

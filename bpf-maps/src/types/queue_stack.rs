@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use bpf_abi::Errno;
 use bpf_abi::map::{MapType, UpdateFlags};
 
-use crate::bytes::{Memory, SharedBytes, WORD};
+use crate::bytes::{Memory, SharedBytes, WORD, wide};
 use crate::cpu::CpuId;
 use crate::error::MapError;
 use crate::map::Map;
@@ -42,7 +42,7 @@ impl QueueStack {
         let index = (u64::from(ring.oldest) + u64::from(nth)) % u64::from(shape.max_entries);
         let width = shape.stride() as usize / WORD;
         // The memory has a place for every index below `max_entries`.
-        let start = index as usize * width;
+        let start = wide(index) * width;
         SharedBytes::new(&self.values[start..start + width], shape.value_len())
     }
 

@@ -23,7 +23,7 @@ use bitflags::bitflags;
 use bpf_abi::Errno;
 use bpf_abi::map::UpdateFlags;
 
-use crate::bytes::{SharedBytes, WORD, words_for};
+use crate::bytes::{SharedBytes, WORD, wide, words_for};
 use crate::cpu::CpuId;
 use crate::error::MapError;
 use crate::map::Map;
@@ -167,14 +167,14 @@ impl RingBuf {
     /// buffer that is kept as long as the result is used.
     #[expect(unsafe_code, reason = "finds a buffer from a record, as the record says")]
     pub unsafe fn of_record<'a>(record: u64) -> &'a Self {
-        let header = std::ptr::with_exposed_provenance::<AtomicU64>(record as usize - 8);
+        let header = std::ptr::with_exposed_provenance::<AtomicU64>(wide(record) - 8);
         // SAFETY: [ringbuf-record] a record's header is in the eight bytes before its data.
         let pages = unsafe { &*header }.load(Ordering::Relaxed) >> 32;
-        let head = (header.addr() & !(PAGE - 1)) - pages as usize * PAGE;
+        let head = (header.addr() & !(PAGE - 1)) - wide(pages) * PAGE;
         let head = std::ptr::with_exposed_provenance::<AtomicU64>(head);
         // SAFETY: [ringbuf-record] the header says how far the head is.
         let own = unsafe { &*head }.load(Ordering::Relaxed);
-        let own = std::ptr::with_exposed_provenance::<Self>(own as usize);
+        let own = std::ptr::with_exposed_provenance::<Self>(wide(own));
         // SAFETY: [ringbuf-record] the head holds the address of the buffer, which is kept.
         unsafe { &*own }
     }
@@ -192,7 +192,7 @@ impl RingBuf {
             }
             let len = header & LENGTH;
             if header & DISCARDED == 0 {
-                data.resize(len as usize, 0);
+                data.resize(wide(len), 0);
                 let record = self.data.addr() + PAGE as u64 + (consumer & self.mask) + 8;
                 if let Some(bytes) = self.bytes(record, data.len()) {
                     bytes.copy_to(&mut data);
@@ -262,7 +262,7 @@ impl RingBuf {
 
     /// The header of the record at a position.
     fn header(&self, position: u64) -> &AtomicU64 {
-        &self.data.words()[(position & self.mask) as usize / WORD]
+        &self.data.words()[wide(position & self.mask) / WORD]
     }
 
     /// The data of a record, which may reach into the second copy.
@@ -296,7 +296,8 @@ impl Map for RingBuf {
     }
 }
 
-#[cfg(all(test, target_os = "linux", not(miri)))]
+#[cfg(test)]
+#[cfg(all(target_os = "linux", not(miri)))]
 mod tests {
     use std::thread;
 
