@@ -11,6 +11,7 @@ pub mod scalar;
 pub mod state;
 pub mod walk;
 pub mod log;
+pub mod fixup;
 
 pub use error::{Place, Reason, Refusal, Rejection};
 pub use options::{Cancel, LogOptions, Options};
