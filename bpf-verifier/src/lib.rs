@@ -1,6 +1,7 @@
 //! The Linux BPF verifier: its verdicts, its words, its counts.
 
 pub mod host;
+pub mod described;
 mod options;
 pub mod error;
 pub mod env;
