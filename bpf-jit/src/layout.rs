@@ -83,9 +83,8 @@ impl Exit {
 }
 
 impl Layout {
-    /// Finds the functions and blocks of `image`. Functions take the run if they have a use for it,
-    /// or all do.
-    pub(crate) fn new(image: &Image, all_want_cx: bool) -> Result<Self, CompileError> {
+    /// Finds the functions and blocks of `image`.
+    pub(crate) fn new(image: &Image) -> Result<Self, CompileError> {
         let subprogs = subprogs(image)?;
         let by_start = subprogs.iter().enumerate().map(|(i, sub)| (sub.start, i)).collect();
         let mut functions = Vec::with_capacity(subprogs.len());
@@ -94,7 +93,7 @@ impl Layout {
                 name: subprog.name.clone(),
                 start: subprog.start,
                 arity: 0,
-                wants_cx: all_want_cx,
+                wants_cx: false,
                 is_callback: subprog.is_callback,
                 stack_depth: u32::from(subprog.stack_depth),
                 blocks: Blocks { image, subprog }.find()?,
@@ -168,7 +167,7 @@ impl Layout {
             Call::Local(off) => self.functions[self.function_at(pc, off)?].arity,
             Call::Helper(id) => image
                 .helper(id)
-                .map_or(5, |helper| u8::try_from(helper.proto.args.len().min(5)).unwrap_or(5)),
+                .map_or(5, |helper| u8::try_from(helper.proto.registers().min(5)).unwrap_or(5)),
             Call::Kfunc { .. } => 5,
         })
     }

@@ -1,1 +1,33 @@
-//! bpf-runtime
+#![doc = include_str!("../README.md")]
+
+mod memory;
+mod plain;
+mod data;
+mod error;
+mod runtime;
+mod engine;
+mod packet;
+mod env;
+mod enter;
+pub mod helpers;
+mod objects;
+mod host;
+mod load;
+mod collection;
+mod view;
+mod run;
+mod attach;
+
+pub use attach::Hook;
+pub use collection::{Object, OpenObject, ProgramSpecExt};
+pub use data::Data;
+pub use engine::EngineChoice;
+pub use error::{Error, LoadError, Place, Rejected};
+pub use objects::link::Link;
+pub use objects::map::{Entry, Map, MapInfo};
+pub use objects::program::{Program, ProgramInfo, Tag};
+pub use packet::Redirect;
+pub use plain::{Plain, align_up};
+pub use run::{Packet, TestRun, TestRunOutput};
+pub use runtime::{Builder, Clock, KernelBtf, ManualClock, Runtime};
+pub use view::{Array, Hash, PerCpuArray, PerCpuHash, ProgArray};

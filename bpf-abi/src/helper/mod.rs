@@ -32,6 +32,15 @@ pub struct HelperProto {
     pub args: &'static [ArgProto],
 }
 
+impl HelperProto {
+    /// How many of R1 to R5 its code reads: as many as it has arguments, but for
+    /// `bpf_trace_printk`, which reads three more that nobody checks.
+    pub const fn registers(&self) -> usize {
+        const TRACE_PRINTK: u32 = 6;
+        if self.id == TRACE_PRINTK { 5 } else { self.args.len() }
+    }
+}
+
 bitflags! {
     /// What is to be known about a helper besides its arguments and its result.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -10,7 +10,6 @@ mod calls;
 mod maps;
 mod tail_calls;
 mod slots;
-mod checked;
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,0 +1,472 @@
+//! An object: opened, changed, loaded whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bpf_abi::map::{MapFlags, MapInitValue, MapSpec, MapType, UpdateFlags};
+use bpf_abi::prog::ProgType;
+use bpf_abi::spec::{AttachTo, ObjectSpec, ProgramSpec};
+use bpf_btf::record::NamedField;
+use bpf_btf::{Btf, TypeId};
+use bpf_maps::{MapError, World, create_with};
+use bpf_verifier::Options;
+
+use crate::data::encode;
+use crate::error::{Error, LoadError};
+use crate::load::Surroundings;
+use crate::objects::map::{Map, MapObject};
+use crate::objects::program::Program;
+use crate::plain::Plain;
+use crate::runtime::Runtime;
+
+/// An object that is not loaded yet: nothing is made, nothing verified. What it says can still
+/// be changed.
+#[derive(Clone, Debug)]
+pub struct OpenObject {
+    runtime: Runtime,
+    spec: ObjectSpec,
+    options: Options,
+    /// Maps that are used instead of those that the object describes, by name.
+    reused: BTreeMap<String, Map>,
+}
+
+/// A loaded object: its programs are verified and ready, its maps are made and filled.
+///
+/// A cheap handle: clones are the same object.
+#[derive(Clone, Debug)]
+pub struct Object {
+    runtime: Runtime,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    programs: Vec<Program>,
+    maps: Vec<(String, Map)>,
+    btf: Option<Arc<Btf>>,
+}
+
+impl Runtime {
+    /// Opens an object.
+    pub fn open(&self, spec: ObjectSpec) -> OpenObject {
+        OpenObject {
+            runtime: self.clone(),
+            spec,
+            options: Options::default(),
+            reused: BTreeMap::new(),
+        }
+    }
+
+    /// Makes a map of its own, empty.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if Linux would not make it either, or if there is no such type here.
+    pub fn create_map(&self, spec: &MapSpec) -> Result<Map, Error> {
+        let failed = |error| Error::Map { name: spec.name.clone(), error };
+        self.make_map(spec, None).map_err(failed)
+    }
+
+    /// Makes a map, empty, its values typed by `btf`.
+    pub(crate) fn make_map(&self, spec: &MapSpec, btf: Option<&Arc<Btf>>) -> Result<Map, MapError> {
+        let world = World::new(self.shared.cpus.clone());
+        let spin_lock = btf.filter(|_| spec.btf_value_type_id != 0).and_then(|btf| {
+            let record = btf.record(TypeId(spec.btf_value_type_id), spec.value_size).ok()?;
+            record.offset_of(NamedField::SpinLock)
+        });
+        let map = create_with(spec, spin_lock, &world)?;
+        let object = self.shared.registry.add_map(|id| MapObject::new(id, map, spec, btf));
+        Ok(Map::new(object))
+    }
+
+    /// The program with this number, if one is loaded.
+    pub fn program(&self, id: bpf_abi::id::ProgId) -> Option<Program> {
+        Some(Program::new(self.shared.registry.program(id)?, self.clone()))
+    }
+
+    /// Every loaded program, in the order of their numbers.
+    pub fn programs(&self) -> Vec<Program> {
+        let objects = self.shared.registry.programs();
+        objects.into_iter().map(|object| Program::new(object, self.clone())).collect()
+    }
+
+    /// The map with this number, if there is one.
+    pub fn map(&self, id: bpf_abi::id::MapId) -> Option<Map> {
+        Some(Map::new(self.shared.registry.map(id)?))
+    }
+
+    /// Every map, in the order of their numbers.
+    pub fn maps(&self) -> Vec<Map> {
+        self.shared.registry.maps().into_iter().map(Map::new).collect()
+    }
+}
+
+impl OpenObject {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// What it says, whole.
+    pub const fn spec(&self) -> &ObjectSpec {
+        &self.spec
+    }
+
+    /// What it says, to be changed at will.
+    pub const fn spec_mut(&mut self) -> &mut ObjectSpec {
+        &mut self.spec
+    }
+
+    /// How its programs are to be verified, and how much the log is to say.
+    pub const fn verifier(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
+    /// What it says of a program, to be changed: its type, what it attaches to, whether it is
+    /// loaded at all.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no such program.
+    pub fn program_mut(&mut self, name: &str) -> Result<&mut ProgramSpec, Error> {
+        let known = || self.spec.programs.iter().map(|program| program.name.clone()).collect();
+        let Some(at) = self.spec.programs.iter().position(|program| program.name == name) else {
+            return Err(Error::NoSuchProgram {
+                object: self.spec.name.clone(),
+                name: name.to_owned(),
+                known: known(),
+            });
+        };
+        Ok(&mut self.spec.programs[at])
+    }
+
+    /// What it says of a map, to be changed: how many entries it holds, its flags, what it
+    /// begins with.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no such map.
+    pub fn map_mut(&mut self, name: &str) -> Result<&mut MapSpec, Error> {
+        let known = || self.spec.maps.iter().map(|map| map.name.clone()).collect();
+        let Some(at) = self.find_map(name) else {
+            return Err(Error::NoSuchMap {
+                object: self.spec.name.clone(),
+                name: name.to_owned(),
+                known: known(),
+            });
+        };
+        Ok(&mut self.spec.maps[at])
+    }
+
+    fn find_map(&self, name: &str) -> Option<usize> {
+        let exact = self.spec.maps.iter().position(|map| map.name == name);
+        exact.or_else(|| self.spec.maps.iter().position(|map| is_section(&map.name, name)))
+    }
+
+    /// Loads only these programs; those that the object would not load by itself too.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if one of them is not there.
+    pub fn choose(&mut self, names: &[&str]) -> Result<(), Error> {
+        for name in names {
+            self.program_mut(name)?;
+        }
+        for program in &mut self.spec.programs {
+            program.autoload = names.contains(&program.name.as_str());
+        }
+        Ok(())
+    }
+
+    /// Uses this map where the object describes one of this name.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object has no such map.
+    pub fn reuse_map(&mut self, name: &str, map: &Map) -> Result<(), Error> {
+        let name = self.map_mut(name)?.name.clone();
+        self.reused.insert(name, map.clone());
+        Ok(())
+    }
+
+    /// Sets a global variable: one of `.rodata`, `.data` or `.bss`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no such variable, or if it has another size.
+    pub fn set_global<T: Plain>(&mut self, name: &str, value: &T) -> Result<(), Error> {
+        self.set_global_bytes(name, &value.to_bytes())
+    }
+
+    /// Sets a global variable to these bytes.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no such variable, or if it has another size.
+    pub fn set_global_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let global = self.find_global(name)?;
+        if bytes.len() != global.size {
+            let reason = format!("it has {} bytes, and was given {}", global.size, bytes.len());
+            return Err(Error::BadGlobal { name: name.to_owned(), reason });
+        }
+        let map = &mut self.spec.maps[global.map];
+        let size = map.value_size as usize;
+        let mut first = map.init.drain(..).filter_map(|init| match init.value {
+            MapInitValue::Bytes(bytes) => Some(bytes),
+            MapInitValue::Program(_) | MapInitValue::Map(_) => None,
+        });
+        let mut value = first.next().unwrap_or_default();
+        drop(first);
+        value.resize(size, 0);
+        let place = value.get_mut(global.offset..global.offset + global.size);
+        let place = place.ok_or_else(|| Error::BadGlobal {
+            name: name.to_owned(),
+            reason: "it lies outside of its section".to_owned(),
+        })?;
+        place.copy_from_slice(bytes);
+        map.init.push(bpf_abi::map::MapInit { key: vec![0; 4], value: MapInitValue::Bytes(value) });
+        Ok(())
+    }
+
+    /// Sets a global variable to what this text says by the variable's type: a number, a truth
+    /// value, a name of its enumeration, or a text for an array of characters.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no such variable, or if the text is no value of its type.
+    pub fn set_global_text(&mut self, name: &str, text: &str) -> Result<(), Error> {
+        let global = self.find_global(name)?;
+        let btf = self.spec.btf.as_ref();
+        let bytes = btf.map_or_else(
+            || Err("its type is not known".to_owned()),
+            |btf| encode(btf, global.ty, text),
+        );
+        let bytes = bytes.map_err(|reason| Error::BadGlobal { name: name.to_owned(), reason })?;
+        self.set_global_bytes(name, &bytes)
+    }
+
+    fn find_global(&self, name: &str) -> Result<Global, Error> {
+        let missing =
+            || Error::NoSuchGlobal { object: self.spec.name.clone(), name: name.to_owned() };
+        let btf = self.spec.btf.as_ref().ok_or_else(missing)?;
+        for (map, spec) in self.spec.maps.iter().enumerate() {
+            let Some(section) = btf.get(TypeId(spec.btf_value_type_id)).and_then(|ty| ty.datasec())
+            else {
+                continue;
+            };
+            for var in section.vars() {
+                if btf.name_of(var.ty) == name {
+                    let (offset, size) = (var.offset as usize, var.size as usize);
+                    return Ok(Global { map, offset, size, ty: var.ty });
+                }
+            }
+        }
+        Err(missing())
+    }
+
+    /// Makes its maps, fills them, verifies its programs.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first thing that went wrong. What was made until then is gone.
+    pub fn load(self) -> Result<Object, LoadError> {
+        let Self { runtime, spec, options, reused } = self;
+        let object = &spec.name;
+        let mut maps: Vec<Map> = Vec::new();
+        let mut fresh: Vec<bool> = Vec::new();
+        for map in &spec.maps {
+            let made = match reused.get(&map.name) {
+                Some(reused) => reused.clone(),
+                None => runtime.make_map(map, spec.btf.as_ref()).map_err(|error| {
+                    LoadError::Map { object: object.clone(), name: map.name.clone(), error }
+                })?,
+            };
+            fresh.push(!reused.contains_key(&map.name));
+            maps.push(made);
+        }
+        let filling = Filling { object, maps: &maps };
+        for (at, map) in spec.maps.iter().enumerate().filter(|(at, _)| fresh[*at]) {
+            filling.fill(at, map)?;
+        }
+
+        let objects: Vec<Arc<MapObject>> = maps.iter().map(|map| Arc::clone(&map.object)).collect();
+        let around = Surroundings { object, maps: &objects, options: &options };
+        let mut programs = Vec::new();
+        for program in spec.programs.iter().filter(|program| program.autoload) {
+            programs.push(runtime.load_program(program, &around)?);
+        }
+        for (at, map) in spec.maps.iter().enumerate().filter(|(at, _)| fresh[*at]) {
+            filling.fill_programs(at, map, &programs)?;
+        }
+        let named = spec.maps.iter().map(|map| map.name.clone()).zip(maps).collect();
+        let inner = Inner { name: spec.name, programs, maps: named, btf: spec.btf };
+        Ok(Object { runtime, inner: Arc::new(inner) })
+    }
+}
+
+/// Where a global variable is.
+struct Global {
+    map: usize,
+    offset: usize,
+    size: usize,
+    ty: TypeId,
+}
+
+/// Whether `asked` means the section's map of this name: libbpf puts the object's name before
+/// `.rodata`.
+fn is_section(name: &str, asked: &str) -> bool {
+    asked.starts_with('.') && name.strip_suffix(asked).is_some_and(|prefix| !prefix.contains('.'))
+}
+
+/// Putting into maps what they begin with.
+struct Filling<'a> {
+    object: &'a str,
+    maps: &'a [Map],
+}
+
+impl Filling<'_> {
+    /// Puts in bytes and maps, and freezes the map if it asks for that.
+    fn fill(&self, at: usize, spec: &MapSpec) -> Result<(), LoadError> {
+        let map = &self.maps[at];
+        for init in &spec.init {
+            match &init.value {
+                MapInitValue::Bytes(bytes) => {
+                    let filled = map.raw().host().update(&init.key, bytes, UpdateFlags::empty());
+                    filled.map_err(|error| self.failed(spec, error))?;
+                }
+                MapInitValue::Map(inner) => {
+                    // Maps of maps cannot be made yet, so there is none to put anything into.
+                    return Err(self.missing(spec, format!("map number {inner}")));
+                }
+                MapInitValue::Program(_) => {}
+            }
+        }
+        let is_constant =
+            spec.frozen || (spec.flags.contains(MapFlags::RDONLY_PROG) && is_rodata(spec));
+        if is_constant {
+            map.raw().host().freeze().map_err(|error| self.failed(spec, error))?;
+        }
+        Ok(())
+    }
+
+    /// Puts in programs, which were loaded meanwhile.
+    fn fill_programs(
+        &self,
+        at: usize,
+        spec: &MapSpec,
+        programs: &[Program],
+    ) -> Result<(), LoadError> {
+        for init in &spec.init {
+            let MapInitValue::Program(name) = &init.value else { continue };
+            let program = programs.iter().find(|program| program.name() == name);
+            let program = program.ok_or_else(|| self.missing(spec, format!("program {name:?}")))?;
+            let index = <[u8; 4]>::try_from(init.key.as_slice()).map(u32::from_le_bytes);
+            let array = self.maps[at].raw().as_prog_array();
+            let (Ok(index), Some(array)) = (index, array) else {
+                return Err(self.missing(spec, format!("a slot for program {name:?}")));
+            };
+            let set = array.set(index, program.as_runnable(), UpdateFlags::empty());
+            set.map_err(|error| self.failed(spec, error))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, spec: &MapSpec, error: MapError) -> LoadError {
+        LoadError::Map { object: self.object.to_owned(), name: spec.name.clone(), error }
+    }
+
+    fn missing(&self, spec: &MapSpec, what: String) -> LoadError {
+        LoadError::MissingInit { object: self.object.to_owned(), name: spec.name.clone(), what }
+    }
+}
+
+/// Whether a map is a section of constants.
+fn is_rodata(spec: &MapSpec) -> bool {
+    spec.map_type == MapType::Array && spec.max_entries == 1 && spec.name.contains(".rodata")
+}
+
+impl Object {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The runtime it is loaded in.
+    pub const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The program of this name.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is none, or if it was not loaded.
+    pub fn program(&self, name: &str) -> Result<Program, Error> {
+        let found = self.inner.programs.iter().find(|program| program.name() == name);
+        found.cloned().ok_or_else(|| Error::NoSuchProgram {
+            object: self.inner.name.clone(),
+            name: name.to_owned(),
+            known: self.inner.programs.iter().map(|program| program.name().to_owned()).collect(),
+        })
+    }
+
+    /// Its programs, in the order of the object.
+    pub fn programs(&self) -> &[Program] {
+        &self.inner.programs
+    }
+
+    /// The map of this name; `.rodata` and other sections are found without the object's name.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is none.
+    pub fn map(&self, name: &str) -> Result<Map, Error> {
+        let exact = self.inner.maps.iter().find(|(own, _)| own == name);
+        let found = exact.or_else(|| self.inner.maps.iter().find(|(own, _)| is_section(own, name)));
+        found.map(|(_, map)| map.clone()).ok_or_else(|| Error::NoSuchMap {
+            object: self.inner.name.clone(),
+            name: name.to_owned(),
+            known: self.inner.maps.iter().map(|(own, _)| own.clone()).collect(),
+        })
+    }
+
+    /// Its maps, by their names in the object, in its order.
+    pub fn maps(&self) -> impl Iterator<Item = (&str, &Map)> {
+        self.inner.maps.iter().map(|(name, map)| (name.as_str(), map))
+    }
+
+    /// Its types.
+    pub fn btf(&self) -> Option<&Arc<Btf>> {
+        self.inner.btf.as_ref()
+    }
+}
+
+/// Changes to what a program is for.
+pub trait ProgramSpecExt {
+    /// Makes it a program of another type.
+    fn set_type(&mut self, prog_type: ProgType) -> &mut Self;
+
+    /// Names what it attaches to.
+    fn set_attach_target(&mut self, target: AttachTo) -> &mut Self;
+
+    /// Says whether it is loaded with its object.
+    fn set_autoload(&mut self, autoload: bool) -> &mut Self;
+}
+
+impl ProgramSpecExt for ProgramSpec {
+    fn set_type(&mut self, prog_type: ProgType) -> &mut Self {
+        self.prog_type = prog_type;
+        self
+    }
+
+    fn set_attach_target(&mut self, target: AttachTo) -> &mut Self {
+        self.attach_to = Some(target);
+        self
+    }
+
+    fn set_autoload(&mut self, autoload: bool) -> &mut Self {
+        self.autoload = autoload;
+        self
+    }
+}

@@ -1,0 +1,105 @@
+//! The engines, and what they make of a program.
+
+use std::sync::Arc;
+
+use bpf_abi::exec::{Engine, ProgEntry};
+use bpf_abi::image::Image;
+use bpf_interp::{Interp, PrepareError};
+use bpf_jit::{CompileError, Compiled, Jit, JitOptions};
+use thiserror::Error;
+
+use crate::error::Error as RuntimeError;
+
+/// Which engine runs programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// Compiled code where there can be any, else the interpreter.
+    #[default]
+    Auto,
+    /// Compiled code.
+    Jit,
+    /// The interpreter.
+    Interp,
+}
+
+/// Why an engine could not make anything of a program.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The compiler.
+    #[error(transparent)]
+    Jit(#[from] CompileError),
+    /// The interpreter.
+    #[error(transparent)]
+    Interp(#[from] PrepareError),
+}
+
+/// The engines of a runtime.
+#[derive(Debug)]
+pub(crate) struct Engines {
+    jit: Option<Jit>,
+}
+
+/// What an engine made of a program.
+#[derive(Debug)]
+pub(crate) enum Code {
+    Jit(Compiled),
+    Interp(Arc<Interp>),
+}
+
+impl Engines {
+    pub(crate) fn new(choice: EngineChoice) -> Result<Self, RuntimeError> {
+        let jit = match choice {
+            EngineChoice::Auto => Jit::new(JitOptions::default()).ok(),
+            EngineChoice::Jit => {
+                Some(Jit::new(JitOptions::default()).map_err(RuntimeError::NoJit)?)
+            }
+            EngineChoice::Interp => None,
+        };
+        Ok(Self { jit })
+    }
+
+    /// The engine that programs are prepared for.
+    pub(crate) const fn engine(&self) -> Engine {
+        if self.jit.is_some() { Engine::Jit } else { Engine::Interp }
+    }
+
+    /// Prepares a program.
+    pub(crate) fn prepare(&self, image: &Arc<Image>) -> Result<Code, EngineError> {
+        match &self.jit {
+            Some(jit) => Ok(Code::Jit(jit.compile(image)?)),
+            None => Ok(Code::Interp(Interp::new(Arc::clone(image))?)),
+        }
+    }
+
+    /// The compiler, if there is one.
+    pub(crate) const fn jit(&self) -> Option<&Jit> {
+        self.jit.as_ref()
+    }
+}
+
+impl Code {
+    /// Which engine it is for.
+    pub(crate) const fn engine(&self) -> Engine {
+        match self {
+            Self::Jit(_) => Engine::Jit,
+            Self::Interp(_) => Engine::Interp,
+        }
+    }
+
+    /// What goes into the slots of a program array.
+    pub(crate) fn entry(&self) -> ProgEntry {
+        match self {
+            Self::Jit(compiled) => ProgEntry { native: compiled.entry(), interp: 0 },
+            Self::Interp(prepared) => ProgEntry { native: 0, interp: prepared.entry() },
+        }
+    }
+
+    /// How many bytes of machine code there are.
+    pub(crate) fn jited_len(&self) -> usize {
+        match self {
+            Self::Jit(compiled) => compiled.code_size(),
+            Self::Interp(_) => 0,
+        }
+    }
+}

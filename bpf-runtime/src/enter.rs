@@ -1,0 +1,45 @@
+//! Entering a program: the one place where this crate starts an engine.
+#![expect(unsafe_code, reason = "keeps what engines ask for when a program is entered")]
+
+use std::ptr;
+
+use bpf_abi::exec::RunCx;
+use bpf_interp::Fault;
+use bpf_maps::cpu::OnCpu;
+
+use crate::engine::Code;
+use crate::env::Env;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// R0.
+    pub(crate) r0: u64,
+    /// How many tail calls it took.
+    pub(crate) tail_calls: u32,
+}
+
+/// Runs a program on a CPU.
+///
+/// Invariant: `env` holds the context of the program's type. Callers have compared
+/// [`ContextKind`](crate::packet::ContextKind)s.
+///
+/// # Errors
+///
+/// Returns an error if the program does what no verified program can do.
+#[inline]
+pub(crate) fn run(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Outcome, Fault> {
+    let mut cx = RunCx::new(on.cpu().0);
+    let ctx = env.context();
+    // From here until the program has ended nobody uses the mutable reference; helpers read
+    // through this address: `[run-env]`.
+    cx.env = ptr::from_mut(env).cast();
+    let r0 = match code {
+        // SAFETY: [run-context] the context is that of the program's type, `env` is what this
+        // crate's helpers ask for, and the CPU is this thread's as long as `on` is borrowed.
+        Code::Jit(compiled) => unsafe { compiled.run(&mut cx, ctx) },
+        // SAFETY: [run-context] as above.
+        Code::Interp(prepared) => unsafe { prepared.run(&mut cx, ctx)? },
+    };
+    Ok(Outcome { r0, tail_calls: cx.tail_calls })
+}

@@ -1,0 +1,23 @@
+//! Spin locks in map values.
+
+use std::sync::atomic::Ordering;
+
+use super::args::Lock;
+use super::define::helper;
+
+helper! {
+    /// Takes the lock, which may take a while. The verifier sees to it that a program holds one
+    /// lock at most, and releases it.
+    93 Any => fn spin_lock(_cx, lock: Lock<'a>) -> () {
+        while lock.0.compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+helper! {
+    /// Releases the lock that the program holds.
+    94 Any => fn spin_unlock(_cx, lock: Lock<'a>) -> () {
+        lock.0.store(0, Ordering::Release);
+    }
+}

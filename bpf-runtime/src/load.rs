@@ -1,0 +1,193 @@
+//! Loading a program, as a story: look at what it asks for, verify, prepare, number.
+
+use std::sync::Arc;
+
+use bpf_abi::image::Image;
+use bpf_abi::prog::ProgType;
+use bpf_abi::spec::{ProgramSpec, ReferenceTo};
+use bpf_isa::Slot;
+use bpf_verifier::Options;
+
+use crate::error::{LoadError, Place};
+use crate::helpers;
+use crate::host::LoadHost;
+use crate::objects::map::MapObject;
+use crate::objects::program::{Parts, Program};
+use crate::runtime::Runtime;
+
+/// What a program comes with, besides its description.
+pub(crate) struct Surroundings<'a> {
+    /// The name of its object; empty for none.
+    pub(crate) object: &'a str,
+    /// The maps it names by their places.
+    pub(crate) maps: &'a [Arc<MapObject>],
+    /// How to verify it.
+    pub(crate) options: &'a Options,
+}
+
+impl Runtime {
+    /// Loads one program. Linux: `BPF_PROG_LOAD`.
+    pub(crate) fn load_program(
+        &self,
+        spec: &ProgramSpec,
+        around: &Surroundings<'_>,
+    ) -> Result<Program, LoadError> {
+        let shared = &self.shared;
+        let place = Place {
+            object: around.object.to_owned(),
+            section: spec.section.clone(),
+            program: spec.name.clone(),
+        };
+        self.check_type(spec, &place)?;
+        self.check_references(spec, around, &place)?;
+        check_helpers(spec, &place)?;
+
+        let host = LoadHost::new(shared, spec, around.maps);
+        let (image, log) = verified(spec, &host, around.options, &place)?;
+        self.accept(spec, around, place, Arc::new(image), log)
+    }
+
+    /// Takes in a program that was verified.
+    fn accept(
+        &self,
+        spec: &ProgramSpec,
+        around: &Surroundings<'_>,
+        place: Place,
+        image: Arc<Image>,
+        log: String,
+    ) -> Result<Program, LoadError> {
+        let shared = &self.shared;
+        let code =
+            shared.engines.prepare(&image).map_err(|error| LoadError::Engine { place, error })?;
+
+        let parts = Parts {
+            spec: spec.clone(),
+            object: around.object.to_owned(),
+            maps: used_maps(spec, around.maps),
+            image,
+            log,
+            code,
+        };
+        let object = shared
+            .registry
+            .add_program(|id| crate::objects::program::ProgramObject::new(id, parts, shared));
+        Ok(Program::new(object, self.clone()))
+    }
+
+    /// Refuses program types that need more than a verifier and an engine.
+    fn check_type(&self, spec: &ProgramSpec, place: &Place) -> Result<(), LoadError> {
+        let what = match spec.prog_type {
+            ProgType::Ext => "a program extension",
+            ProgType::Tracing => "a tracing program",
+            ProgType::Lsm => "a security module's program",
+            ProgType::StructOps => "a member of a table of functions",
+            _ => return Ok(()),
+        };
+        let _ = self;
+        Err(LoadError::Unsupported { place: place.clone(), what: what.to_owned() })
+    }
+
+    /// Sees to it that what the program refers to is there.
+    fn check_references(
+        &self,
+        spec: &ProgramSpec,
+        around: &Surroundings<'_>,
+        place: &Place,
+    ) -> Result<(), LoadError> {
+        for reference in &spec.references {
+            match &reference.to {
+                ReferenceTo::Map(index) | ReferenceTo::MapValue(index) => {
+                    if *index >= around.maps.len() {
+                        let reason = format!(
+                            "insn {}: map {index} of {} maps",
+                            reference.at,
+                            around.maps.len()
+                        );
+                        return Err(LoadError::BadProgram { place: place.clone(), reason });
+                    }
+                }
+                ReferenceTo::Kfunc { weak: true, .. } | ReferenceTo::Ksym { weak: true, .. } => {}
+                ReferenceTo::Kfunc { name, .. } => {
+                    return Err(self.missing(place, "kernel function", name));
+                }
+                ReferenceTo::Ksym { name, .. } => {
+                    return Err(self.missing(place, "kernel variable", name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a kernel function or variable cannot be had.
+    fn missing(&self, place: &Place, what: &'static str, name: &str) -> LoadError {
+        let reason = if self.shared.kernel_types().is_none() {
+            "the types of a kernel are needed to find it, and none were given"
+        } else {
+            "this runtime does not provide it"
+        };
+        LoadError::MissingSymbol { place: place.clone(), what, name: name.to_owned(), reason }
+    }
+}
+
+/// The verifier's judgement: the program to run, and the log.
+fn verified(
+    _spec: &ProgramSpec,
+    _host: &LoadHost<'_>,
+    _options: &Options,
+    place: &Place,
+) -> Result<(Image, String), LoadError> {
+    Err(LoadError::Unsupported { place: place.clone(), what: "verification".to_owned() })
+}
+
+/// The numbers of the helpers that instructions call.
+fn called_helpers(insns: &[Slot]) -> impl Iterator<Item = u32> + '_ {
+    const CALL: u8 = 0x85;
+    insns
+        .iter()
+        .filter(|slot| slot.opcode == CALL && slot.src == 0)
+        .filter_map(|slot| u32::try_from(slot.imm).ok())
+}
+
+/// Refuses a program that calls a helper that Linux has for programs of its type, and this
+/// runtime has not. Whether the program may call it at all is the verifier's to say.
+fn check_helpers(spec: &ProgramSpec, place: &Place) -> Result<(), LoadError> {
+    use bpf_abi::helper::hooks::{Hook, Lookup};
+    let hook = Hook {
+        prog_type: spec.prog_type,
+        attach_type: spec.expected_attach_type,
+        sleepable: spec.flags.contains(bpf_abi::prog::ProgFlags::SLEEPABLE),
+        target: "",
+    };
+    for id in called_helpers(&spec.insns) {
+        let Lookup::Found(proto) = hook.helper(id) else { continue };
+        let provided = helpers::find(id).is_some_and(|helper| helper.works_for(spec.prog_type));
+        if !provided {
+            return Err(LoadError::MissingHelper {
+                place: place.clone(),
+                helper: proto.name.to_owned(),
+                id,
+                prog_type: spec.prog_type,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The maps that a program names, each once, in the order of their first mention.
+fn used_maps(spec: &ProgramSpec, maps: &[Arc<MapObject>]) -> Vec<Arc<MapObject>> {
+    const LOAD_IMM64: u8 = 0x18;
+    let mut used: Vec<Arc<MapObject>> = Vec::new();
+    let named = spec
+        .insns
+        .iter()
+        .filter(|slot| slot.opcode == LOAD_IMM64 && matches!(slot.src, 1 | 2 | 5 | 6));
+    for slot in named {
+        let Some(map) = usize::try_from(slot.imm).ok().and_then(|index| maps.get(index)) else {
+            continue;
+        };
+        if !used.iter().any(|other| other.id == map.id) {
+            used.push(Arc::clone(map));
+        }
+    }
+    used
+}

@@ -1,0 +1,113 @@
+//! Loaded objects: their numbers, and who keeps them alive.
+//!
+//! | who | keeps |
+//! |---|---|
+//! | a handle of the host | its program, map or link |
+//! | a program | the maps it uses |
+//! | a program array | the programs in it |
+//! | a map of maps | the maps in it |
+//! | a link | its program |
+//!
+//! A program array that holds a program that uses it would keep itself forever; so when the
+//! host's last handle of a program array goes, the array is emptied, as in Linux.
+
+pub(crate) mod map;
+pub(crate) mod program;
+pub(crate) mod link;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bpf_abi::id::{LinkId, MapId, ProgId};
+
+use map::MapObject;
+use program::ProgramObject;
+
+/// What is loaded in a runtime, by number. It keeps nothing alive.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    programs: Table<ProgramObject>,
+    maps: Table<MapObject>,
+    links: u32,
+}
+
+/// Objects of one kind. Numbers are never given twice.
+#[derive(Debug)]
+struct Table<T> {
+    last: u32,
+    objects: BTreeMap<u32, Weak<T>>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { last: 0, objects: BTreeMap::new() }
+    }
+}
+
+impl<T> Table<T> {
+    /// Makes an object that knows its number, and remembers it.
+    fn insert(&mut self, make: impl FnOnce(u32) -> T) -> Arc<T> {
+        self.objects.retain(|_, object| object.strong_count() > 0);
+        self.last += 1;
+        let object = Arc::new(make(self.last));
+        self.objects.insert(self.last, Arc::downgrade(&object));
+        object
+    }
+
+    fn get(&self, id: u32) -> Option<Arc<T>> {
+        self.objects.get(&id)?.upgrade()
+    }
+
+    fn all(&self) -> Vec<Arc<T>> {
+        self.objects.values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Registry {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add_program(
+        &self,
+        make: impl FnOnce(ProgId) -> ProgramObject,
+    ) -> Arc<ProgramObject> {
+        self.tables().programs.insert(|id| make(ProgId(id)))
+    }
+
+    pub(crate) fn add_map(&self, make: impl FnOnce(MapId) -> MapObject) -> Arc<MapObject> {
+        self.tables().maps.insert(|id| make(MapId(id)))
+    }
+
+    pub(crate) fn next_link(&self) -> LinkId {
+        let mut tables = self.tables();
+        tables.links += 1;
+        LinkId(tables.links)
+    }
+
+    pub(crate) fn program(&self, id: ProgId) -> Option<Arc<ProgramObject>> {
+        self.tables().programs.get(id.0)
+    }
+
+    pub(crate) fn programs(&self) -> Vec<Arc<ProgramObject>> {
+        self.tables().programs.all()
+    }
+
+    pub(crate) fn map(&self, id: MapId) -> Option<Arc<MapObject>> {
+        self.tables().maps.get(id.0)
+    }
+
+    pub(crate) fn maps(&self) -> Vec<Arc<MapObject>> {
+        self.tables().maps.all()
+    }
+
+    /// A copy of the bytes at an address, if they lie in values of an array map.
+    pub(crate) fn read_map_memory(&self, address: u64, len: usize) -> Option<Vec<u8>> {
+        self.maps().iter().find_map(|map| map.read_memory(address, len))
+    }
+}

@@ -1,0 +1,327 @@
+//! Programs, as the host holds them.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use bpf_abi::errno::Errno;
+use bpf_abi::exec::{Engine, ProgArrayOwner, ProgEntry, Runnable};
+use bpf_abi::id::{MapId, ProgId};
+use bpf_abi::image::Image;
+use bpf_abi::limits::OBJ_NAME_LEN;
+use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
+use bpf_abi::spec::ProgramSpec;
+use bpf_isa::Slot;
+use sha2::{Digest, Sha256};
+
+use crate::engine::Code;
+use crate::objects::map::MapObject;
+use crate::packet::ContextKind;
+use crate::runtime::{Runtime, Shared};
+
+/// A program of a runtime: verified, and ready to run.
+///
+/// A cheap handle: clones are the same program. It stays loaded as long as a handle, a program
+/// array or a link holds it.
+#[derive(Clone)]
+pub struct Program {
+    pub(crate) object: Arc<ProgramObject>,
+    pub(crate) runtime: Runtime,
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.object.fmt(f)
+    }
+}
+
+/// What the runtime keeps of a program.
+pub(crate) struct ProgramObject {
+    pub(crate) id: ProgId,
+    pub(crate) spec: ProgramSpec,
+    pub(crate) object: String,
+    pub(crate) tag: Tag,
+    pub(crate) image: Arc<Image>,
+    pub(crate) log: String,
+    pub(crate) maps: Vec<Arc<MapObject>>,
+    pub(crate) loaded: SystemTime,
+    pub(crate) runs: Counter,
+    pub(crate) run_time: Counter,
+    code: Option<Code>,
+    cpus: bpf_maps::Cpus,
+}
+
+impl fmt::Debug for ProgramObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program")
+            .field("id", &self.id)
+            .field("name", &self.spec.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is known of a program. Linux: `struct bpf_prog_info`.
+#[derive(Clone, Debug)]
+pub struct ProgramInfo {
+    /// Its number.
+    pub id: ProgId,
+    /// Its name, as far as Linux keeps it: 15 bytes.
+    pub name: String,
+    /// Its type.
+    pub prog_type: ProgType,
+    /// The attach type expected at load.
+    pub expected_attach_type: Option<AttachType>,
+    /// Its fingerprint: equal instructions have equal tags, whatever maps they refer to.
+    pub tag: Tag,
+    /// Which engine runs it.
+    pub engine: Engine,
+    /// How many instructions the verified program has, rewritten.
+    pub xlated_insns: usize,
+    /// How many bytes of machine code it has; 0 if it is interpreted.
+    pub jited_bytes: usize,
+    /// The maps it uses.
+    pub map_ids: Vec<MapId>,
+    /// When it was loaded.
+    pub loaded: SystemTime,
+    /// How often the host ran it.
+    pub run_count: u64,
+    /// How long these runs took, in nanoseconds.
+    pub run_time_ns: u64,
+}
+
+/// A program's fingerprint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tag(pub [u8; 8]);
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Tag {
+    /// The fingerprint of these instructions: the first eight bytes of their SHA-256, with the
+    /// numbers of maps taken as zero.
+    ///
+    /// Linux: `bpf_prog_calc_tag`.
+    pub fn of(insns: &[Slot]) -> Self {
+        const LOAD_IMM64: u8 = 0x18;
+        let mut hash = Sha256::new();
+        let mut is_rest_of_map = false;
+        for slot in insns {
+            let mut slot = *slot;
+            let names_map = slot.opcode == LOAD_IMM64 && matches!(slot.src, 1 | 2);
+            if names_map || is_rest_of_map {
+                slot.imm = 0;
+            }
+            is_rest_of_map = names_map;
+            hash.update(slot.to_bytes());
+        }
+        let digest = hash.finalize();
+        let mut tag = [0; 8];
+        tag.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        Self(tag)
+    }
+}
+
+/// What a program is made of once it is loaded.
+pub(crate) struct Parts {
+    pub(crate) spec: ProgramSpec,
+    pub(crate) object: String,
+    pub(crate) image: Arc<Image>,
+    pub(crate) log: String,
+    pub(crate) maps: Vec<Arc<MapObject>>,
+    pub(crate) code: Code,
+}
+
+impl ProgramObject {
+    pub(crate) fn new(id: ProgId, parts: Parts, shared: &Shared) -> Self {
+        let Parts { spec, object, image, log, maps, code } = parts;
+        Self {
+            id,
+            tag: Tag::of(&spec.insns),
+            spec,
+            object,
+            image,
+            log,
+            maps,
+            loaded: SystemTime::now(),
+            runs: Counter::default(),
+            run_time: Counter::default(),
+            code: Some(code),
+            cpus: shared.cpus.clone(),
+        }
+    }
+
+    /// What the engine made of it.
+    #[inline]
+    pub(crate) fn code(&self) -> &Code {
+        self.code.as_ref().expect("code is taken out when the program is dropped, and not before")
+    }
+
+    /// The context its runs begin with.
+    #[inline]
+    pub(crate) fn context_kind(&self) -> ContextKind {
+        ContextKind::of(self.spec.prog_type)
+    }
+}
+
+impl Drop for ProgramObject {
+    fn drop(&mut self) {
+        // A run that got here by a tail call may still be in this code, or look at these maps:
+        // [code-outlives-calls].
+        let code = self.code.take();
+        let maps = std::mem::take(&mut self.maps);
+        let image = Arc::clone(&self.image);
+        self.cpus.defer(move || drop((code, maps, image)));
+    }
+}
+
+impl Runnable for ProgramObject {
+    fn id(&self) -> ProgId {
+        self.id
+    }
+
+    fn entry(&self) -> ProgEntry {
+        self.code().entry()
+    }
+
+    fn owner(&self) -> ProgArrayOwner {
+        owner_of(&self.spec, self.code().engine())
+    }
+
+    fn image(&self) -> &Arc<Image> {
+        &self.image
+    }
+
+    fn enter_prog_array(&self) -> Result<(), Errno> {
+        if self.spec.prog_type == ProgType::Ext { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+
+    fn leave_prog_array(&self) {}
+}
+
+/// What program arrays compare of a program.
+pub(crate) fn owner_of(spec: &ProgramSpec, engine: Engine) -> ProgArrayOwner {
+    ProgArrayOwner {
+        prog_type: spec.prog_type,
+        expected_attach_type: spec.expected_attach_type,
+        engine,
+        xdp_has_frags: spec.flags.contains(ProgFlags::XDP_HAS_FRAGS),
+        sleepable: spec.flags.contains(ProgFlags::SLEEPABLE),
+        attach_func: 0,
+    }
+}
+
+impl Program {
+    pub(crate) const fn new(object: Arc<ProgramObject>, runtime: Runtime) -> Self {
+        Self { object, runtime }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ProgId {
+        self.object.id
+    }
+
+    /// Its name: the function's.
+    pub fn name(&self) -> &str {
+        &self.object.spec.name
+    }
+
+    /// Its type.
+    pub fn prog_type(&self) -> ProgType {
+        self.object.spec.prog_type
+    }
+
+    /// The description it was loaded from.
+    pub fn spec(&self) -> &ProgramSpec {
+        &self.object.spec
+    }
+
+    /// The verified program, rewritten: what engines run.
+    pub fn image(&self) -> &Arc<Image> {
+        &self.object.image
+    }
+
+    /// What the verifier wrote while it accepted the program; how much is the choice of
+    /// [`OpenObject::verifier`](crate::OpenObject::verifier).
+    pub fn log(&self) -> &str {
+        &self.object.log
+    }
+
+    /// Its machine code beside the instructions it was made of; `None` if it is interpreted.
+    pub fn listing(&self) -> Option<String> {
+        match self.object.code() {
+            Code::Jit(compiled) => Some(compiled.listing(&self.object.image)),
+            Code::Interp(_) => None,
+        }
+    }
+
+    /// What is known of it.
+    pub fn info(&self) -> ProgramInfo {
+        let object = &self.object;
+        let name = &object.spec.name;
+        let end = (0..OBJ_NAME_LEN).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+        ProgramInfo {
+            id: object.id,
+            name: name.get(..end.min(name.len())).unwrap_or_default().to_owned(),
+            prog_type: object.spec.prog_type,
+            expected_attach_type: object.spec.expected_attach_type,
+            tag: object.tag,
+            engine: object.code().engine(),
+            xlated_insns: object.image.program.len(),
+            jited_bytes: object.code().jited_len(),
+            map_ids: object.maps.iter().map(|map| map.id).collect(),
+            loaded: object.loaded,
+            run_count: object.runs.get(),
+            run_time_ns: object.run_time.get(),
+        }
+    }
+
+    /// The program as program arrays hold it.
+    pub fn as_runnable(&self) -> Arc<dyn Runnable> {
+        Arc::<ProgramObject>::clone(&self.object)
+    }
+}
+
+/// Whether a program array's program is one of ours.
+pub(crate) fn of_runnable(runnable: Arc<dyn Runnable>) -> Option<Arc<ProgramObject>> {
+    let any: Arc<dyn Any + Send + Sync> = runnable;
+    any.downcast().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_does_not_depend_on_which_map_is_used() {
+        let insns = |map: i32, imm: i32| {
+            [
+                Slot { opcode: 0x18, dst: 1, src: 1, off: 0, imm: map },
+                Slot::default(),
+                Slot { opcode: 0xb7, dst: 0, src: 0, off: 0, imm },
+                Slot { opcode: 0x95, ..Slot::default() },
+            ]
+        };
+        assert_eq!(Tag::of(&insns(3, 0)), Tag::of(&insns(4, 0)));
+        assert_ne!(Tag::of(&insns(3, 0)), Tag::of(&insns(3, 1)));
+        assert_eq!(Tag([0, 1, 2, 3, 4, 5, 6, 255]).to_string(), "00010203040506ff");
+    }
+}

@@ -1,0 +1,447 @@
+//! `struct __sk_buff`, and the moves a program can make with its packet.
+
+use std::cell::Cell;
+
+use bpf_abi::errno::Errno;
+
+use super::Frame;
+use crate::memory::Memory;
+
+/// The room before a packet. Linux: `NET_SKB_PAD`.
+pub(crate) const HEADROOM: usize = 64;
+/// The longest packet of a test run.
+pub(crate) const MAX_LEN: usize = 4096 - 64 - 320;
+/// The size of `struct __sk_buff`.
+pub(crate) const UAPI_SIZE: usize = 192;
+/// The length of an Ethernet header. Linux: `ETH_HLEN`.
+pub(crate) const ETH_LEN: usize = 14;
+/// The longest packet that helpers make. Linux: `BPF_SKB_MAX_LEN`, the loopback device's MTU
+/// and header.
+const LONGEST: usize = 65_536 + ETH_LEN;
+
+/// The type of Ethernet frames with a VLAN tag.
+pub(crate) const ETH_P_8021Q: u16 = 0x8100;
+/// The type of Ethernet frames with an outer VLAN tag.
+pub(crate) const ETH_P_8021AD: u16 = 0x88a8;
+const ETH_P_IP: u16 = 0x0800;
+const ETH_P_IPV6: u16 = 0x86dd;
+
+/// Offsets in the context.
+pub(crate) mod at {
+    pub(crate) const LEN: usize = 0;
+    pub(crate) const PKT_TYPE: usize = 4;
+    pub(crate) const MARK: usize = 8;
+    pub(crate) const QUEUE_MAPPING: usize = 12;
+    pub(crate) const PROTOCOL: usize = 16;
+    pub(crate) const VLAN_PRESENT: usize = 20;
+    pub(crate) const VLAN_TCI: usize = 24;
+    pub(crate) const VLAN_PROTO: usize = 28;
+    pub(crate) const PRIORITY: usize = 32;
+    pub(crate) const INGRESS_IFINDEX: usize = 36;
+    pub(crate) const IFINDEX: usize = 40;
+    pub(crate) const TC_INDEX: usize = 44;
+    pub(crate) const CB: usize = 48;
+    pub(crate) const HASH: usize = 68;
+    pub(crate) const TC_CLASSID: usize = 72;
+    pub(crate) const DATA: usize = 76;
+    pub(crate) const FAMILY: usize = 88;
+    pub(crate) const REMOTE_IP4: usize = 92;
+    pub(crate) const LOCAL_IP4: usize = 96;
+    pub(crate) const REMOTE_IP6: usize = 100;
+    pub(crate) const LOCAL_IP6: usize = 116;
+    pub(crate) const TSTAMP: usize = 152;
+    pub(crate) const WIRE_LEN: usize = 160;
+    pub(crate) const GSO_SEGS: usize = 164;
+    pub(crate) const SK: usize = 168;
+    pub(crate) const GSO_SIZE: usize = 176;
+    pub(crate) const TSTAMP_TYPE: usize = 180;
+    pub(crate) const HWTSTAMP: usize = 184;
+    pub(crate) const HOST_DATA: usize = 192;
+    pub(crate) const HOST_DATA_END: usize = 200;
+    pub(crate) const HOST_DATA_META: usize = 208;
+    pub(crate) const SIZE: usize = 216;
+}
+
+/// Offsets in the socket that a test run's packet belongs to.
+mod sock_at {
+    pub(super) const FAMILY: usize = 4;
+    pub(super) const SIZE: usize = 80;
+}
+
+/// A packet in the network stack. Linux: `struct sk_buff`.
+#[derive(Debug)]
+pub(crate) struct SkBuff {
+    pub(crate) context: Memory,
+    pub(crate) frame: Frame,
+    sock: Memory,
+    /// Where the Ethernet header begins, counted from the data.
+    mac: Cell<isize>,
+    /// Where the network header begins, counted from the data.
+    network: Cell<isize>,
+    from_l2: bool,
+    /// Whether the hash in the context is that of the packet.
+    pub(crate) hashed: Cell<bool>,
+}
+
+impl SkBuff {
+    /// An empty packet; programs see its Ethernet header if `from_l2`.
+    pub(crate) fn new(from_l2: bool) -> Self {
+        Self {
+            context: Memory::new(at::SIZE),
+            frame: Frame::new(4096),
+            sock: Memory::new(sock_at::SIZE),
+            mac: Cell::new(0),
+            network: Cell::new(0),
+            from_l2,
+            hashed: Cell::new(false),
+        }
+    }
+
+    /// Whether programs see the Ethernet header.
+    pub(crate) const fn from_l2(&self) -> bool {
+        self.from_l2
+    }
+
+    /// Makes it a packet that came in on this interface.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the packet is shorter than the headers it must have.
+    pub(crate) fn fill(&self, bytes: &[u8], ifindex: u32) -> Result<(), Errno> {
+        let ether_type = ether_type(bytes).ok_or(Errno::EINVAL)?;
+        let needed = match ether_type {
+            ETH_P_IP => 20,
+            ETH_P_IPV6 => 40,
+            _ => 0,
+        };
+        if bytes.len() < ETH_LEN + needed {
+            return Err(Errno::EINVAL);
+        }
+        self.frame.fill(HEADROOM, usize::MAX, bytes);
+        self.hashed.set(false);
+        let _ = self.context.clear(0, at::SIZE);
+        let frame = &self.frame;
+        if self.from_l2 {
+            self.mac.set(0);
+            self.network.set(ETH_LEN.cast_signed());
+        } else {
+            let data = frame.data() + ETH_LEN;
+            frame.place(data, data, frame.end()).ok_or(Errno::EINVAL)?;
+            self.mac.set(-ETH_LEN.cast_signed());
+            self.network.set(0);
+        }
+        self.context.set_u32(at::PROTOCOL, u32::from(protocol(bytes).to_be()));
+        self.context.set_u32(at::PKT_TYPE, packet_type(bytes));
+        self.context.set_u32(at::IFINDEX, ifindex);
+        self.name_socket(ether_type, bytes);
+        self.sync();
+        Ok(())
+    }
+
+    /// Gives the socket the packet's family and addresses.
+    fn name_socket(&self, ether_type: u16, bytes: &[u8]) {
+        let context = &self.context;
+        let copy = |to: usize, from: usize, len: usize| {
+            let _ = context.write(to, bytes.get(from..from + len).unwrap_or_default());
+        };
+        let family = match ether_type {
+            ETH_P_IP => {
+                copy(at::LOCAL_IP4, ETH_LEN + 12, 4);
+                copy(at::REMOTE_IP4, ETH_LEN + 16, 4);
+                2
+            }
+            ETH_P_IPV6 => {
+                copy(at::LOCAL_IP6, ETH_LEN + 8, 16);
+                copy(at::REMOTE_IP6, ETH_LEN + 24, 16);
+                10
+            }
+            _ => 0,
+        };
+        context.set_u32(at::FAMILY, family);
+        self.sock.set_u32(sock_at::FAMILY, family);
+        context.set_u64(at::SK, self.sock.address());
+    }
+
+    /// Tells the context where the packet is and how long.
+    pub(crate) fn sync(&self) {
+        let frame = &self.frame;
+        self.context.set_u32(at::LEN, u32::try_from(frame.len()).unwrap_or(u32::MAX));
+        self.context.set_u64(at::HOST_DATA, frame.address(frame.data()));
+        self.context.set_u64(at::HOST_DATA_END, frame.address(frame.end()));
+        self.context.set_u64(at::HOST_DATA_META, frame.address(frame.meta()));
+    }
+
+    /// Where the Ethernet header is, counted from the data.
+    pub(crate) fn mac_offset(&self) -> isize {
+        self.mac.get()
+    }
+
+    /// Where the network header is, counted from the data.
+    pub(crate) fn network_offset(&self) -> isize {
+        self.network.get()
+    }
+
+    /// Copies bytes of the packet, counted from the data.
+    pub(crate) fn read(&self, at: usize, out: &mut [u8]) -> Option<()> {
+        self.frame.read(at, out)
+    }
+
+    /// Copies bytes before or behind the data's beginning, counted from it.
+    pub(crate) fn read_at(&self, at: isize, out: &mut [u8]) -> Option<()> {
+        let from = self.frame.data().checked_add_signed(at)?;
+        if from.checked_add(out.len())? > self.frame.end() {
+            return None;
+        }
+        self.frame.peek(from, out)
+    }
+
+    /// Changes bytes of the packet, counted from the data.
+    pub(crate) fn write(&self, at: usize, bytes: &[u8]) -> Option<()> {
+        self.frame.write(at, bytes)
+    }
+
+    /// Makes room for `len` bytes before the data: they become its first ones.
+    fn push(&self, len: usize) -> Result<(), Errno> {
+        let frame = &self.frame;
+        frame.reserve(len, 0);
+        let data = frame.data().checked_sub(len).ok_or(Errno::ENOMEM)?;
+        frame.place(data, data, frame.end()).ok_or(Errno::ENOMEM)?;
+        let by = len.cast_signed();
+        self.mac.set(self.mac.get() + by);
+        self.network.set(self.network.get() + by);
+        Ok(())
+    }
+
+    /// Takes `len` bytes off the data's beginning.
+    fn pull(&self, len: usize) -> Result<(), Errno> {
+        let frame = &self.frame;
+        let data = frame.data() + len;
+        frame.place(data, data, frame.end()).ok_or(Errno::EINVAL)?;
+        let by = len.cast_signed();
+        self.mac.set(self.mac.get() - by);
+        self.network.set(self.network.get() - by);
+        Ok(())
+    }
+
+    /// Sets the packet's length. Linux: `bpf_skb_change_tail`.
+    pub(crate) fn change_tail(&self, len: u32) -> Result<(), Errno> {
+        let frame = &self.frame;
+        let len = len as usize;
+        let least = usize::try_from(self.network.get()).unwrap_or(0);
+        if len > LONGEST || len < least {
+            return Err(Errno::EINVAL);
+        }
+        let old = frame.linear_len();
+        if len > old {
+            frame.reserve(0, len - old);
+            frame.clear(frame.end(), len - old).ok_or(Errno::ENOMEM)?;
+        }
+        frame.place(frame.meta(), frame.data(), frame.data() + len).ok_or(Errno::ENOMEM)?;
+        self.sync();
+        Ok(())
+    }
+
+    /// Makes room of `len` zero bytes before the data. Linux: `bpf_skb_change_head`.
+    pub(crate) fn change_head(&self, len: u32) -> Result<(), Errno> {
+        let frame = &self.frame;
+        let len = len as usize;
+        if frame.len() + len > LONGEST {
+            return Err(Errno::EINVAL);
+        }
+        self.push(len)?;
+        frame.clear(frame.data(), len).ok_or(Errno::ENOMEM)?;
+        self.mac.set(0);
+        self.sync();
+        Ok(())
+    }
+
+    /// Pushes the tag the context holds, if it holds one, into the packet.
+    fn insert_tag(&self) -> Result<(), Errno> {
+        if self.context.u32(at::VLAN_PRESENT) == 0 {
+            return Ok(());
+        }
+        let frame = &self.frame;
+        let down = usize::try_from(-self.mac.get()).unwrap_or(0);
+        self.push(down + 4)?;
+        frame.shift(frame.data() + 4, frame.data(), 12).ok_or(Errno::EINVAL)?;
+        let tci = self.context.u32(at::VLAN_TCI) & 0xffff;
+        let tci = u16::try_from(tci).unwrap_or(0).to_be_bytes();
+        let proto = self.context.u32(at::VLAN_PROTO).to_le_bytes();
+        let tag = [proto[0], proto[1], tci[0], tci[1]];
+        frame.poke(frame.data() + 12, &tag).ok_or(Errno::EINVAL)?;
+        self.mac.set(0);
+        self.context.set_u32(at::PROTOCOL, self.context.u32(at::VLAN_PROTO));
+        self.pull(down)
+    }
+
+    /// Adds a VLAN tag; the one before it goes into the packet. Linux: `bpf_skb_vlan_push`.
+    pub(crate) fn vlan_push(&self, proto: u16, tci: u16) -> Result<(), Errno> {
+        let proto = if proto == ETH_P_8021AD { proto } else { ETH_P_8021Q };
+        self.insert_tag()?;
+        self.context.set_u32(at::VLAN_PROTO, u32::from(proto.to_be()));
+        self.context.set_u32(at::VLAN_TCI, u32::from(tci));
+        self.context.set_u32(at::VLAN_PRESENT, 1);
+        self.sync();
+        Ok(())
+    }
+
+    /// Takes a VLAN tag off. Linux: `bpf_skb_vlan_pop`.
+    pub(crate) fn vlan_pop(&self) -> Result<(), Errno> {
+        if self.context.u32(at::VLAN_PRESENT) != 0 {
+            self.clear_tag();
+        } else {
+            let Some(tag) = self.tag_in_packet() else { return Ok(()) };
+            self.take_tag(tag)?;
+        }
+        if let Some(tag) = self.tag_in_packet() {
+            self.take_tag(tag)?;
+            self.context.set_u32(at::VLAN_PROTO, u32::from(u16::from_le_bytes([tag[0], tag[1]])));
+            self.context.set_u32(at::VLAN_TCI, u32::from(u16::from_be_bytes([tag[2], tag[3]])));
+            self.context.set_u32(at::VLAN_PRESENT, 1);
+        }
+        self.sync();
+        Ok(())
+    }
+
+    /// Forgets the tag the context holds.
+    fn clear_tag(&self) {
+        self.context.set_u32(at::VLAN_PROTO, 0);
+        self.context.set_u32(at::VLAN_TCI, 0);
+        self.context.set_u32(at::VLAN_PRESENT, 0);
+    }
+
+    /// The tag behind the packet's addresses, if its protocol says that there is one.
+    fn tag_in_packet(&self) -> Option<[u8; 4]> {
+        let proto = u16::from_be(u16::try_from(self.context.u32(at::PROTOCOL) & 0xffff).ok()?);
+        if proto != ETH_P_8021Q && proto != ETH_P_8021AD {
+            return None;
+        }
+        let mut tag = [0; 4];
+        self.read_at(self.mac.get() + 12, &mut tag)?;
+        Some(tag)
+    }
+
+    /// Removes the tag behind the packet's addresses.
+    fn take_tag(&self, _tag: [u8; 4]) -> Result<(), Errno> {
+        let frame = &self.frame;
+        let mac = frame.data().checked_add_signed(self.mac.get()).ok_or(Errno::EINVAL)?;
+        let mut inner = [0; 2];
+        frame.peek(mac + 16, &mut inner).ok_or(Errno::EINVAL)?;
+        frame.shift(mac, mac + 4, 12).ok_or(Errno::EINVAL)?;
+        if self.mac.get() >= 0 {
+            self.pull(4)?;
+            self.mac.set(0);
+        } else {
+            self.mac.set(self.mac.get() + 4);
+        }
+        self.context.set_u32(at::PROTOCOL, u32::from(u16::from_le_bytes(inner)));
+        Ok(())
+    }
+
+    /// The packet as a test run gives it back: where programs do not see the Ethernet header,
+    /// its bytes are zero.
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        if self.from_l2 {
+            return self.frame.to_vec();
+        }
+        let mut bytes = vec![0; ETH_LEN];
+        bytes.extend(self.frame.to_vec());
+        bytes
+    }
+
+    /// The packet with its Ethernet header, wherever the data begins.
+    pub(crate) fn to_vec_whole(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Ok(len) = usize::try_from(-self.mac.get()) {
+            bytes.resize(len, 0);
+            let _ = self.read_at(self.mac.get(), &mut bytes);
+        }
+        bytes.extend(self.frame.to_vec());
+        bytes
+    }
+}
+
+/// The type field of an Ethernet header.
+fn ether_type(bytes: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(12)?, *bytes.get(13)?]))
+}
+
+/// The protocol of a frame; frames with a length instead of a type are LLC.
+/// Linux: `eth_type_trans`.
+fn protocol(bytes: &[u8]) -> u16 {
+    match ether_type(bytes) {
+        Some(ether_type) if ether_type >= 0x600 => ether_type,
+        Some(_) if bytes.get(14..16) == Some(&[0xff, 0xff]) => 0x0001,
+        _ => 0x0004,
+    }
+}
+
+/// Whom a frame is for, on the loopback device, whose address is all zeros, and its broadcast
+/// address too. Linux: `PACKET_HOST`, `PACKET_MULTICAST`, `PACKET_OTHERHOST`.
+fn packet_type(bytes: &[u8]) -> u32 {
+    match bytes.get(..6) {
+        Some([0, 0, 0, 0, 0, 0]) => 0,
+        Some([first, ..]) if first & 1 == 1 => 2,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ipv4(len: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> = (0..len).map(|i| u8::try_from(i % 256).unwrap()).collect();
+        bytes[12..14].copy_from_slice(&[8, 0]);
+        bytes
+    }
+
+    #[test]
+    fn data_begin_where_the_program_type_says() {
+        let l2 = SkBuff::new(true);
+        l2.fill(&ipv4(64), 1).unwrap();
+        assert_eq!(l2.context.u32(at::LEN), 64);
+        let l3 = SkBuff::new(false);
+        l3.fill(&ipv4(64), 1).unwrap();
+        assert_eq!(l3.context.u32(at::LEN), 50);
+        assert_eq!(l3.to_vec()[..14], [0; 14]);
+        assert_eq!(l3.to_vec_whole(), ipv4(64));
+        assert_eq!(l3.context.u32(at::PROTOCOL), 8);
+    }
+
+    #[test]
+    fn headers_must_be_whole() {
+        let skb = SkBuff::new(true);
+        assert_eq!(skb.fill(&ipv4(33), 1), Err(Errno::EINVAL));
+        assert_eq!(skb.fill(&ipv4(34), 1), Ok(()));
+        assert_eq!(skb.fill(&[0; 13], 1), Err(Errno::EINVAL));
+        assert_eq!(skb.fill(&[0; 14], 1), Ok(()));
+    }
+
+    #[test]
+    fn a_second_tag_goes_into_the_packet_and_comes_back() {
+        let skb = SkBuff::new(true);
+        skb.fill(&ipv4(64), 1).unwrap();
+        skb.vlan_push(ETH_P_8021Q, 5).unwrap();
+        assert_eq!(skb.to_vec(), ipv4(64));
+        skb.vlan_push(ETH_P_8021AD, 6).unwrap();
+        assert_eq!(skb.to_vec()[12..18], [0x81, 0, 0, 5, 8, 0]);
+        assert_eq!(skb.frame.len(), 68);
+        skb.vlan_pop().unwrap();
+        assert_eq!(skb.to_vec(), ipv4(64));
+        assert_eq!(skb.context.u32(at::VLAN_TCI), 5);
+        skb.vlan_pop().unwrap();
+        assert_eq!(skb.context.u32(at::VLAN_PRESENT), 0);
+        assert_eq!(skb.to_vec(), ipv4(64));
+    }
+
+    #[test]
+    fn room_before_the_packet_is_zero() {
+        let skb = SkBuff::new(true);
+        skb.fill(&ipv4(64), 1).unwrap();
+        skb.change_head(500).unwrap();
+        assert_eq!(skb.to_vec()[..500], [0; 500]);
+        assert_eq!(skb.to_vec()[500..], ipv4(64));
+        assert_eq!(skb.change_head(100_000), Err(Errno::EINVAL));
+    }
+}

@@ -1,0 +1,344 @@
+//! A runtime: what the kernel would be.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bpf_btf::Btf;
+use bpf_maps::cpu::Cpus;
+use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
+
+use crate::engine::{EngineChoice, Engines};
+use crate::error::Error;
+use crate::objects::Registry;
+
+/// Where programs are loaded, keep their maps, and run.
+///
+/// A cheap handle: clones are the same runtime. There can be any number of runtimes in a
+/// process, and they share nothing.
+///
+/// ```
+/// use bpf_runtime::Runtime;
+///
+/// let runtime = Runtime::builder().cpus(2).seed(7).build()?;
+/// assert_eq!(runtime.cpus(), 2);
+/// # Ok::<(), bpf_runtime::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all handles of a runtime share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) cpus: Cpus,
+    pub(crate) engines: Engines,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    kernel_btf: KernelBtf,
+    kernel_types: OnceLock<Option<Arc<Btf>>>,
+    printer: Mutex<Printer>,
+}
+
+/// Where programs' prints go.
+struct Printer(Box<dyn FnMut(&[u8]) + Send>);
+
+impl fmt::Debug for Printer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Printer")
+    }
+}
+
+/// Where the types of the kernel come from: for CO-RE, kernel functions and typed contexts.
+#[derive(Clone, Debug, Default)]
+pub enum KernelBtf {
+    /// From the kernel that this process runs on, if it publishes them. Read when first needed.
+    #[default]
+    Running,
+    /// From a file, read when first needed.
+    File(PathBuf),
+    /// These.
+    Given(Arc<Btf>),
+    /// Nowhere: what needs them is refused.
+    None,
+}
+
+/// How a [`Runtime`] is to be.
+pub struct Builder {
+    cpus: Option<NonZeroU32>,
+    engine: EngineChoice,
+    kernel_btf: KernelBtf,
+    clock: Clock,
+    seed: Option<u64>,
+    printer: Printer,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("cpus", &self.cpus)
+            .field("engine", &self.engine)
+            .field("kernel_btf", &self.kernel_btf)
+            .field("clock", &self.clock)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// How many virtual CPUs there are; as many as this process may use at once, if not said.
+    /// Zero counts as one.
+    #[must_use]
+    pub fn cpus(mut self, count: u32) -> Self {
+        self.cpus = Some(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
+        self
+    }
+
+    /// Which engine runs programs; [`EngineChoice::Auto`] if not said.
+    #[must_use]
+    pub const fn engine(mut self, engine: EngineChoice) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// Where the kernel's types come from; from the running kernel if not said.
+    #[must_use]
+    pub fn kernel_btf(mut self, kernel_btf: KernelBtf) -> Self {
+        self.kernel_btf = kernel_btf;
+        self
+    }
+
+    /// What programs' clocks show; the system's clocks if not said.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Makes `bpf_get_prandom_u32` repeatable: the same seed gives the same numbers.
+    #[must_use]
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Where lines go that programs print with `bpf_trace_printk`; nowhere if not said. Called
+    /// while a program runs, so it should be quick.
+    #[must_use]
+    pub fn on_print(mut self, printer: impl FnMut(&[u8]) + Send + 'static) -> Self {
+        self.printer = Printer(Box::new(printer));
+        self
+    }
+
+    /// The runtime.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if compiled code was asked for and there can be none.
+    pub fn build(self) -> Result<Runtime, Error> {
+        let cpus = self.cpus.map_or_else(Cpus::available, Cpus::new);
+        let engines = Engines::new(self.engine)?;
+        let random = Random::new(self.seed, cpus.count());
+        let shared = Shared {
+            cpus,
+            engines,
+            registry: Registry::default(),
+            clock: self.clock,
+            random,
+            kernel_btf: self.kernel_btf,
+            kernel_types: OnceLock::new(),
+            printer: Mutex::new(self.printer),
+        };
+        Ok(Runtime { shared: Arc::new(shared) })
+    }
+}
+
+impl Runtime {
+    /// A runtime with everything as [`Builder`] has it at first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`].
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// Begins to say how a runtime is to be.
+    pub fn builder() -> Builder {
+        Builder {
+            cpus: None,
+            engine: EngineChoice::default(),
+            kernel_btf: KernelBtf::default(),
+            clock: Clock::default(),
+            seed: None,
+            printer: Printer(Box::new(|_| ())),
+        }
+    }
+
+    /// How many virtual CPUs there are.
+    pub fn cpus(&self) -> u32 {
+        self.shared.cpus.count()
+    }
+
+    /// The types of the kernel, where they are known.
+    pub fn kernel_btf(&self) -> Option<&Arc<Btf>> {
+        self.shared.kernel_types()
+    }
+}
+
+impl Shared {
+    /// Hands a line to the printer.
+    pub(crate) fn print(&self, line: &[u8]) {
+        let mut printer = self.printer.lock().unwrap_or_else(PoisonError::into_inner);
+        (printer.0)(line);
+    }
+
+    /// The types of the kernel, where they are known.
+    pub(crate) fn kernel_types(&self) -> Option<&Arc<Btf>> {
+        let types = self.kernel_types.get_or_init(|| match &self.kernel_btf {
+            KernelBtf::Running => read_btf("/sys/kernel/btf/vmlinux".into()),
+            KernelBtf::File(path) => read_btf(path.clone()),
+            KernelBtf::Given(btf) => Some(Arc::clone(btf)),
+            KernelBtf::None => None,
+        });
+        types.as_ref()
+    }
+}
+
+/// The types in a file; none if it cannot be read.
+fn read_btf(path: PathBuf) -> Option<Arc<Btf>> {
+    let bytes = std::fs::read(path).ok()?;
+    Btf::parse(&bytes).ok().map(Arc::new)
+}
+
+/// What programs' clocks show.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// The system's clocks.
+    #[default]
+    System,
+    /// A clock that stands still until the host moves it.
+    Manual(ManualClock),
+}
+
+/// A clock that stands still until it is moved. A cheap handle: clones are the same clock.
+///
+/// ```
+/// use bpf_runtime::{Clock, ManualClock, Runtime};
+///
+/// let clock = ManualClock::new(1_000);
+/// let runtime = Runtime::builder().clock(Clock::Manual(clock.clone())).build()?;
+/// clock.set(2_000); // programs of `runtime` now read 2000 ns
+/// # Ok::<(), bpf_runtime::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock that shows `now`, in nanoseconds.
+    pub fn new(now: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(now)))
+    }
+
+    /// Makes it show `now`, in nanoseconds.
+    pub fn set(&self, now: u64) {
+        self.0.store(now, Ordering::Relaxed);
+    }
+
+    /// What it shows, in nanoseconds.
+    pub fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Which of the clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Timer {
+    Monotonic,
+    Boot,
+    Coarse,
+    Tai,
+}
+
+impl Clock {
+    /// What a clock shows, in nanoseconds.
+    pub(crate) fn now(&self, which: Timer) -> u64 {
+        use DynamicClockId::Known;
+        let system = match (self, which) {
+            (Self::Manual(clock), _) => return clock.now(),
+            (Self::System, Timer::Monotonic) => Known(ClockId::Monotonic),
+            (Self::System, Timer::Boot) => DynamicClockId::Boottime,
+            (Self::System, Timer::Coarse) => Known(ClockId::MonotonicCoarse),
+            (Self::System, Timer::Tai) => DynamicClockId::Tai,
+        };
+        let Ok(time) = clock_gettime_dynamic(system) else { return 0 };
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        seconds.wrapping_mul(1_000_000_000).wrapping_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+    }
+}
+
+/// Numbers for `bpf_get_prandom_u32`, one row a CPU, so that CPUs do not wait for each other.
+///
+/// The generator is `SplitMix64`: a Weyl sequence, its members scrambled.
+#[derive(Debug)]
+pub(crate) struct Random {
+    states: Box<[RandomState]>,
+}
+
+/// A CPU's state, on a cache line of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+struct RandomState(AtomicU64);
+
+impl Random {
+    fn new(seed: Option<u64>, cpus: u32) -> Self {
+        use std::hash::BuildHasher;
+        let seed = seed.unwrap_or_else(|| std::hash::RandomState::new().hash_one(0));
+        let state =
+            |cpu: u32| RandomState(AtomicU64::new(scramble(seed.wrapping_add(u64::from(cpu)))));
+        Self { states: (0..cpus).map(state).collect() }
+    }
+
+    /// The next number of a CPU's row.
+    pub(crate) fn next(&self, cpu: u32) -> u32 {
+        let Some(RandomState(state)) = self.states.get(cpu as usize) else { return 0 };
+        // Only the thread on this CPU changes it.
+        let now = state.load(Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        state.store(now, Ordering::Relaxed);
+        crate::helpers::args::low(scramble(now) >> 32)
+    }
+}
+
+fn scramble(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_numbers() {
+        let (a, b, c) = (Random::new(Some(1), 2), Random::new(Some(1), 2), Random::new(Some(2), 2));
+        let row = |random: &Random, cpu| [random.next(cpu), random.next(cpu), random.next(cpu)];
+        let first = row(&a, 0);
+        assert_eq!(first, row(&b, 0));
+        assert_ne!(first, row(&a, 1));
+        assert_ne!(first, row(&c, 0));
+    }
+
+    #[test]
+    fn system_clocks_move() {
+        let clock = Clock::System;
+        for which in [Timer::Monotonic, Timer::Boot, Timer::Tai] {
+            let before = clock.now(which);
+            assert!(before > 0 && clock.now(which) >= before);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Opening ELF objects: where the reader of objects meets the runtime.
+
+use std::path::{Path, PathBuf};
+
+use bpf_object::ReadError;
+use bpf_runtime::{OpenObject, Runtime};
+use thiserror::Error;
+
+/// Opens ELF objects, as clang makes them, in a [`Runtime`].
+pub trait OpenElf {
+    /// Opens the object in a file. Nothing is made or verified yet.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file cannot be read, or is not such an object.
+    fn open_file(&self, path: impl AsRef<Path>) -> Result<OpenObject, OpenError>;
+
+    /// Opens the object that these bytes are. `name` is what it is called in messages, and what the
+    /// maps of its sections are named after.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the bytes are not such an object.
+    fn open_bytes(&self, name: &str, bytes: &[u8]) -> Result<OpenObject, OpenError>;
+}
+
+/// Why an object could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file could not be read.
+    #[error("{}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+
+    /// It is not an object that can be read.
+    #[error("{name}")]
+    Object {
+        /// The file, or what the bytes were called.
+        name: String,
+        /// What is wrong, and where.
+        #[source]
+        error: ReadError,
+    },
+}
+
+impl OpenElf for Runtime {
+    fn open_file(&self, path: impl AsRef<Path>) -> Result<OpenObject, OpenError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path)
+            .map_err(|error| OpenError::File { path: path.to_owned(), error })?;
+        let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        // As libbpf names objects: by the file, up to the first dot.
+        let name = file.split('.').next().unwrap_or_default();
+        read(self, name, &path.display().to_string(), &bytes)
+    }
+
+    fn open_bytes(&self, name: &str, bytes: &[u8]) -> Result<OpenObject, OpenError> {
+        read(self, name, name, bytes)
+    }
+}
+
+fn read(runtime: &Runtime, name: &str, shown: &str, bytes: &[u8]) -> Result<OpenObject, OpenError> {
+    let spec = bpf_object::read(bytes, name);
+    let spec = spec.map_err(|error| OpenError::Object { name: shown.to_owned(), error })?;
+    Ok(runtime.open(spec))
+}
