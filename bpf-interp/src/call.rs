@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bpf_abi::exec::RunCx;
+use bpf_abi::exec::{ProgCounters, RunCx};
 use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED};
 use bpf_abi::image::{Facts, Image};
 use bpf_abi::limits::{MAX_STACK, MAX_TAIL_CALLS};
@@ -42,6 +42,8 @@ pub struct Interp {
     functions: Box<[Function]>,
     /// Which helper loads from the packet.
     packet: Option<usize>,
+    /// Where it counts what it does, if somebody asked for that.
+    counters: Option<Arc<ProgCounters>>,
 }
 
 /// A function whose address is taken.
@@ -97,6 +99,25 @@ impl Interp {
     ///
     /// Returns an error if it names something that the image does not bind.
     pub fn new(image: Arc<Image>) -> Result<Arc<Self>, PrepareError> {
+        Self::prepare(image, None)
+    }
+
+    /// Prepares a program that counts its runs and its tail calls in `counters`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn counted(
+        image: Arc<Image>,
+        counters: Arc<ProgCounters>,
+    ) -> Result<Arc<Self>, PrepareError> {
+        Self::prepare(image, Some(counters))
+    }
+
+    fn prepare(
+        image: Arc<Image>,
+        counters: Option<Arc<ProgCounters>>,
+    ) -> Result<Arc<Self>, PrepareError> {
         let mut binding = Binding { image: &image, functions: Vec::new() };
         let mut ops = translate(image.program.insns(), &mut binding)?;
         let stack_depth = binding.stack_depth(Pc(0));
@@ -115,7 +136,7 @@ impl Interp {
                 }
             }
             let joined = join(&ops);
-            Self { image, ops, joined, stack_depth, functions, packet }
+            Self { image, ops, joined, stack_depth, functions, packet, counters }
         }))
     }
 
@@ -151,6 +172,7 @@ impl Interp {
         cx.tail_calls = 0;
         cx.ctx = ctx;
         cx.callback = Some(call_back);
+        self.count(|counters| &counters.runs);
         let start = self.start([ctx, 0, 0, 0, 0]);
         // SAFETY: [run-context] by the caller; `cx` is borrowed for the run.
         unsafe { run_on_host(&start, cx) }
@@ -179,8 +201,19 @@ impl Interp {
         cx.tail_calls = 0;
         cx.ctx = ctx;
         cx.callback = Some(call_back);
+        self.count(|counters| &counters.runs);
         let start = self.start([ctx, 0, 0, 0, 0]);
         machine::run(&start, memory, &mut Bound::<true> { cx }, witness)
+    }
+
+    /// Adds one to a counter, if somebody asked for counting.
+    #[inline]
+    fn count(&self, which: impl FnOnce(&ProgCounters) -> &AtomicU64) {
+        if let Some(counters) = &self.counters {
+            // No read-modify-write: what threads lose among each other is documented.
+            let counter = which(counters);
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
     }
 
     const fn start(&self, args: [u64; 5]) -> Start<'_, Self> {
@@ -330,6 +363,41 @@ impl<const WATCHED: bool> Bound<WATCHED> {
         // SAFETY: [helper-args] the verifier held the program to the helper's contract.
         Ok(unsafe { (helper.entry)(self.cx, r1, r2, r3, r4, r5) })
     }
+
+    /// The program in a slot, if the tail call is taken; it is counted in the run.
+    #[inline]
+    #[expect(unsafe_code, reason = "program arrays hold programs by their address")]
+    fn next_program<'p>(
+        &self,
+        program: &Interp,
+        op: Op,
+        map: u64,
+        index: u32,
+    ) -> Option<&'p Interp> {
+        let maps = &program.image.maps;
+        let map = match op.to {
+            ANY_MAP => maps.iter().find(|bound| bound.handle == map)?,
+            known => maps.get(known as usize)?,
+        };
+        let MapLayout::ProgArray { interp, max_entries, .. } = map.layout else { return None };
+        // SAFETY: `cx` is the run's, and nobody else uses it while no helper runs.
+        let taken = unsafe { &mut (*self.cx).tail_calls };
+        if index >= max_entries || *taken >= MAX_TAIL_CALLS {
+            return None;
+        }
+        let slot = pointer::<u64>(interp.wrapping_add(8 * u64::from(index)));
+        // SAFETY: [prog-array-slots] the layout's slots live as long as the map, which the image
+        // keeps; they are aligned words.
+        let slot = unsafe { AtomicU64::from_ptr(slot) };
+        let next = slot.load(Ordering::Acquire);
+        if next == 0 {
+            return None;
+        }
+        *taken += 1;
+        // SAFETY: [prog-entry] a slot holds what `Interp::entry` gave, and whoever empties it
+        // keeps the program alive until the runs that may have read it are over.
+        Some(unsafe { &*pointer::<Interp>(next) })
+    }
 }
 
 impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
@@ -377,8 +445,6 @@ impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
         Ok((value != LOAD_PACKET_FAILED).then_some(value))
     }
 
-    #[inline]
-    #[expect(unsafe_code, reason = "program arrays hold programs by their address")]
     fn tail_call(
         &mut self,
         program: &'p Interp,
@@ -386,29 +452,15 @@ impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
         map: u64,
         index: u32,
     ) -> Option<&'p Interp> {
-        let maps = &program.image.maps;
-        let map = match op.to {
-            ANY_MAP => maps.iter().find(|bound| bound.handle == map)?,
-            known => maps.get(known as usize)?,
-        };
-        let MapLayout::ProgArray { interp, max_entries, .. } = map.layout else { return None };
-        // SAFETY: `cx` is the run's, and nobody else uses it while no helper runs.
-        let taken = unsafe { &mut (*self.cx).tail_calls };
-        if index >= max_entries || *taken >= MAX_TAIL_CALLS {
-            return None;
+        let next = self.next_program(program, op, map, index);
+        match next {
+            Some(next) => {
+                program.count(|counters| &counters.tail_calls);
+                next.count(|counters| &counters.runs);
+            }
+            None => program.count(|counters| &counters.fallen_through),
         }
-        let slot = pointer::<u64>(interp.wrapping_add(8 * u64::from(index)));
-        // SAFETY: [prog-array-slots] the layout's slots live as long as the map, which the image
-        // keeps; they are aligned words.
-        let slot = unsafe { AtomicU64::from_ptr(slot) };
-        let next = slot.load(Ordering::Acquire);
-        if next == 0 {
-            return None;
-        }
-        *taken += 1;
-        // SAFETY: [prog-entry] a slot holds what `Interp::entry` gave, and whoever empties it
-        // keeps the program alive until the runs that may have read it are over.
-        Some(unsafe { &*pointer::<Interp>(next) })
+        next
     }
 
     #[expect(unsafe_code, reason = "the count is in the run's context")]

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bpf_abi::exec::{HelperFn, RunCx};
+use bpf_abi::exec::{HelperFn, ProgCounters, RunCx};
 use bpf_abi::helper::{
     HelperFlags, HelperProto, LOAD_PACKET, LOAD_PACKET_FAILED, RetKind, RetProto, TypeFlags,
 };
@@ -175,6 +175,26 @@ fn empty_slots_and_slots_that_are_not_there_fall_through() {
         let (found, cx) = run(&slots.maker(&tail_call_to(index)).interp(), 0);
         assert_eq!((found, cx.tail_calls), (result, taken), "slot {index}");
     }
+}
+
+#[test]
+fn runs_and_tail_calls_are_counted_where_somebody_asks() {
+    let slots = Slots::new(2);
+    let [target_counts, caller_counts] = [(); 2].map(|()| Arc::new(ProgCounters::default()));
+    let target = slots.maker("r0 = 7\nexit").image();
+    let target = Interp::counted(target, Arc::clone(&target_counts)).unwrap();
+    slots.0[1].store(target.entry(), Ordering::Release);
+    let caller = slots.maker(&tail_call_to("r1")).image();
+    let caller = Interp::counted(caller, Arc::clone(&caller_counts)).unwrap();
+    for slot in [0, 1, 1, 1, 2] {
+        run(&caller, slot);
+    }
+    let counts = |counts: &ProgCounters| {
+        [&counts.runs, &counts.tail_calls, &counts.fallen_through]
+            .map(|count| count.load(Ordering::Relaxed))
+    };
+    assert_eq!(counts(&caller_counts), [5, 3, 2]);
+    assert_eq!(counts(&target_counts), [3, 0, 0]);
 }
 
 #[test]

@@ -60,6 +60,19 @@ impl Jit {
         match *self {}
     }
 
+    /// Compiles a program to code that counts.
+    ///
+    /// # Errors
+    ///
+    /// There is no `Jit` to call this on.
+    pub fn compile_counted(
+        &self,
+        _: &Image,
+        _: std::sync::Arc<bpf_abi::exec::ProgCounters>,
+    ) -> Result<Compiled, CompileError> {
+        match *self {}
+    }
+
     /// What a program is before code is made of it.
     ///
     /// # Errors
@@ -107,6 +120,30 @@ impl Compiled {
 
     /// Its machine code beside the instructions it came from.
     pub const fn listing(&self, _: &Image) -> String {
+        match *self {}
+    }
+}
+
+/// A program that nobody vouched for, compiled with checks: on this target there is none.
+#[derive(Debug)]
+pub enum CheckedProgram {}
+
+impl CheckedProgram {
+    /// Compiles a program.
+    ///
+    /// # Errors
+    ///
+    /// There is no `Jit` to call this with.
+    pub const fn compile(jit: &Jit, _: &bpf_isa::Program) -> Result<Self, CompileError> {
+        match *jit {}
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// There is no program to run.
+    pub const fn run(&self, _: &mut [u8], _: u64) -> Result<u64, crate::Fault> {
         match *self {}
     }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use bpf_abi::exec::RunCx;
+use bpf_abi::exec::{ProgCounters, RunCx};
 use bpf_abi::image::Image;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -18,7 +18,7 @@ use crate::abi::{self, Name};
 use crate::code::{ALIGN, Arena, Chunk};
 use crate::error::CompileError;
 use crate::layout::Layout;
-use crate::lower::{self, Unit};
+use crate::lower::{self, Mode, Unit};
 use crate::slot::{self, EntrySlot};
 
 /// Programs of more instructions are compiled without optimisation.
@@ -91,10 +91,31 @@ impl Jit {
     /// Returns an error if an instruction asks for what compiled code cannot do, or if there is no
     /// room for the code.
     pub fn compile(&self, image: &Image) -> Result<Compiled, CompileError> {
-        let layout = Layout::new(image)?;
+        self.compile_as(image, Mode::Plain)
+    }
+
+    /// Compiles a program to code that counts its runs and its tail calls in `counters`.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`](Self::compile).
+    pub fn compile_counted(
+        &self,
+        image: &Image,
+        counters: Arc<ProgCounters>,
+    ) -> Result<Compiled, CompileError> {
+        let address = Arc::as_ptr(&counters).expose_provenance() as u64;
+        let mut compiled = self.compile_as(image, Mode::Counted(address))?;
+        compiled.keep.push(counters);
+        Ok(compiled)
+    }
+
+    /// Compiles a program to code that does what `mode` says besides.
+    pub(crate) fn compile_as(&self, image: &Image, mode: Mode) -> Result<Compiled, CompileError> {
+        let layout = Layout::new(image, mode == Mode::Checked)?;
         let isa = self.target(image)?;
         let mut unit = Assembly::new(self.options.slots);
-        self.generate(image, &layout, &isa, |ir, part| {
+        self.generate(image, &layout, &isa, mode, |ir, part| {
             let mut cx = Context::for_function(ir);
             let code = cx.compile(&*isa, &mut ControlPlane::default());
             let code = code.map_err(|error| CompileError::Codegen {
@@ -129,10 +150,10 @@ impl Jit {
     ///
     /// As [`compile`](Self::compile).
     pub fn clif(&self, image: &Image) -> Result<String, CompileError> {
-        let layout = Layout::new(image)?;
+        let layout = Layout::new(image, false)?;
         let isa = self.target(image)?;
         let mut text = String::new();
-        self.generate(image, &layout, &isa, |ir, _| {
+        self.generate(image, &layout, &isa, Mode::Plain, |ir, _| {
             if !text.is_empty() {
                 text.push('\n');
             }
@@ -148,9 +169,10 @@ impl Jit {
         image: &Image,
         layout: &Layout,
         isa: &OwnedTargetIsa,
+        mode: Mode,
         mut consume: impl FnMut(cranelift_codegen::ir::Function, Part) -> Result<(), CompileError>,
     ) -> Result<(), CompileError> {
-        let unit = Unit { image, layout, arena: &self.arena, config: isa.frontend_config() };
+        let unit = Unit { image, layout, arena: &self.arena, config: isa.frontend_config(), mode };
         let mut cx = FunctionBuilderContext::new();
         for number in 0..layout.functions.len() {
             let mut ir = cranelift_codegen::ir::Function::new();
@@ -314,10 +336,11 @@ impl Assembly {
         }
         chunk.fill(&self.bytes);
         let names = layout.functions.iter().map(|function| function.name.clone()).collect();
-        let keep = image.maps.iter().map(|map| Arc::clone(&map.keep)).collect();
+        let mut keep = Vec::with_capacity(image.maps.len() + 1);
+        keep.extend(image.maps.iter().map(|map| Arc::clone(&map.keep)));
         let main = chunk.address() + self.pieces[0].start as u64;
         let (pieces, slots) = (self.pieces, self.slots);
-        Ok(Compiled { chunk, main, pieces, names, slots, _keep: keep })
+        Ok(Compiled { chunk, main, pieces, names, slots, keep })
     }
 }
 
@@ -333,8 +356,8 @@ pub struct Compiled {
     pieces: Vec<Piece>,
     names: Vec<String>,
     slots: SlotMode,
-    /// The maps whose addresses are in the code.
-    _keep: Vec<Arc<dyn Any + Send + Sync>>,
+    /// What the code has addresses of: maps, counters.
+    keep: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
 impl fmt::Debug for Compiled {
@@ -359,6 +382,11 @@ impl Compiled {
         cx.ctx = ctx;
         // SAFETY: [verified-memory] the image was vouched for, and the caller keeps the rest.
         unsafe { abi::enter(ctx, cx, self.main) }
+    }
+
+    /// The address that the prologue calls.
+    pub(crate) const fn main(&self) -> u64 {
+        self.main
     }
 
     /// The address that program arrays hold: past the main function's entry slot, since whoever

@@ -83,8 +83,9 @@ impl Exit {
 }
 
 impl Layout {
-    /// Finds the functions and blocks of `image`.
-    pub(crate) fn new(image: &Image) -> Result<Self, CompileError> {
+    /// Finds the functions and blocks of `image`. Functions take the run if they have a use for it,
+    /// or all do.
+    pub(crate) fn new(image: &Image, all_want_cx: bool) -> Result<Self, CompileError> {
         let subprogs = subprogs(image)?;
         let by_start = subprogs.iter().enumerate().map(|(i, sub)| (sub.start, i)).collect();
         let mut functions = Vec::with_capacity(subprogs.len());
@@ -93,7 +94,7 @@ impl Layout {
                 name: subprog.name.clone(),
                 start: subprog.start,
                 arity: 0,
-                wants_cx: false,
+                wants_cx: all_want_cx,
                 is_callback: subprog.is_callback,
                 stack_depth: u32::from(subprog.stack_depth),
                 blocks: Blocks { image, subprog }.find()?,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+mod fault;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod jit;
@@ -18,20 +19,26 @@ mod code;
 mod slot;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod listing;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod checked;
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod absent;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use crate::{
+    checked::CheckedProgram,
     jit::{Compiled, Jit, JitOptions, SlotMode},
     slot::{EntrySlot, SlotState},
 };
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub use crate::absent::{Compiled, EntrySlot, Jit, JitOptions, SlotMode, SlotState};
+pub use crate::absent::{
+    CheckedProgram, Compiled, EntrySlot, Jit, JitOptions, SlotMode, SlotState,
+};
 
 pub use crate::error::CompileError;
+pub use crate::fault::{Fault, FaultKind};
 
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod tests;

@@ -69,6 +69,11 @@ impl Origins {
         Self(origins)
     }
 
+    /// Where nothing is known.
+    const fn unknown() -> Self {
+        Self([Origin::Anywhere; 11])
+    }
+
     /// The origin of `reg`.
     pub(crate) const fn of(&self, reg: Reg) -> Origin {
         self.0[reg.index()]
@@ -194,6 +199,8 @@ pub(crate) enum Region {
     Packet,
     /// Values of maps.
     MapValue,
+    /// What programs never touch: counters kept beside them.
+    Counters,
 }
 
 impl Memory {
@@ -229,6 +236,12 @@ impl Memory {
             (false, false, _) => Partition::Classes,
         };
         Self { entries, depth: depth.next_multiple_of(8), partition }
+    }
+
+    /// Nothing is known, and the function has no frame of its own.
+    pub(crate) fn unknown(function: &Function) -> Self {
+        let entries = vec![Origins::unknown(); function.blocks.len()];
+        Self { entries, depth: 0, partition: Partition::One }
     }
 
     /// The region of an access.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bpf_abi::image::MemoryClass;
 use bpf_abi::limits::MAX_USED_MAPS;
 use bpf_abi::spec::ProgramSpec;
 use bpf_btf::{Btf, TypeId};
@@ -117,11 +118,17 @@ pub struct InsnNote {
     pub fastcall_pattern: bool,
     /// How many spills and fills are around this call.
     pub fastcall_spills: u8,
+    /// Whether it is such a spill or fill and does nothing else.
+    pub superfluous: bool,
     /// Whether a path reached it.
     pub seen: bool,
     /// What a load or store was found to touch, on the first path that reached it.
     /// Linux: `ptr_type`.
     pub memory: Option<MemoryType>,
+    /// What class of memory all paths agree that it touches.
+    pub touched: Agreed<MemoryClass>,
+    /// Whether the divisor, in a register, is not zero on any path.
+    pub nonzero_divisor: Agreed<()>,
     /// The size of the context field that a narrower load is part of.
     pub ctx_field_size: u32,
     /// What was found about the map argument of a call. Linux: `map_ptr_state`.
@@ -238,6 +245,8 @@ pub struct Subprog {
     pub stack_depth: u32,
     /// Stack that rewriting adds. Linux: `stack_extra`.
     pub stack_extra: u32,
+    /// Whether no path reached it, so that it is not part of what runs.
+    pub removed: bool,
     /// The lowest offset that fastcall spills use. Linux: `fastcall_stack_off`.
     pub fastcall_stack_off: i32,
     /// Whether fastcall spills must stay. Linux: `keep_fastcall_stack`.

@@ -1,6 +1,7 @@
 //! The Linux BPF verifier: its verdicts, its words, its counts.
 
 pub mod host;
+pub mod described;
 mod options;
 pub mod error;
 pub mod env;
@@ -11,6 +12,7 @@ pub mod scalar;
 pub mod state;
 pub mod walk;
 pub mod log;
+pub mod fixup;
 
 pub use error::{Place, Reason, Refusal, Rejection};
 pub use options::{Cancel, LogOptions, Options};

@@ -19,7 +19,7 @@ impl Lower<'_> {
         src: Reg,
     ) -> Result<(), CompileError> {
         self.refuse_faults()?;
-        let (address, place) = self.exact(base, off);
+        let (address, place) = self.exact(base, off, size);
         let operand = self.get(src);
         let operand = self.narrow(operand, size);
         let (rmw, old_to) = match op {
@@ -47,7 +47,7 @@ impl Lower<'_> {
 
     /// `dst = load_acquire(...)`: every load of this processor is one.
     pub(super) fn load_acquire(&mut self, size: Size, dst: Reg, base: Reg, off: i16) {
-        let (address, place) = self.exact(base, off);
+        let (address, place) = self.exact(base, off, size);
         let value = self.b.ins().atomic_load(int(size), place.flags, address);
         let value = self.widen(value, size);
         self.set(dst, value);
@@ -56,7 +56,7 @@ impl Lower<'_> {
     /// `store_release(..., src)`: every store of this processor is one. Cranelift's atomic store
     /// would wait for it to be seen, which nobody asked for; it is enough that no store moves.
     pub(super) fn store_release(&mut self, size: Size, base: Reg, off: i16, src: Reg) {
-        let Place { base, off, flags, .. } = self.place(base, off);
+        let Place { base, off, flags, .. } = self.place(base, off, size);
         let value = self.get(src);
         let value = self.narrow(value, size);
         self.b.ins().sequence_point();
@@ -65,8 +65,8 @@ impl Lower<'_> {
     }
 
     /// The address `base + off` as one value.
-    fn exact(&mut self, base: Reg, off: i16) -> (Value, Place) {
-        let place = self.place(base, off);
+    fn exact(&mut self, base: Reg, off: i16, size: Size) -> (Value, Place) {
+        let place = self.place(base, off, size);
         let address = if place.off == 0 {
             place.base
         } else {

@@ -4,13 +4,16 @@ use bpf_isa::{Insn, JumpOp, Operand, Pc, Reg, Width};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::Lower;
+use super::{Lower, Mode};
 use crate::error::CompileError;
 use crate::layout::{BlockNo, Exit};
 
 impl Lower<'_> {
     /// Leaves the current block.
     pub(super) fn exit(&mut self, exit: Exit) -> Result<(), CompileError> {
+        if self.unit.mode == Mode::Checked && self.goes_back(exit) {
+            self.spend();
+        }
         match exit {
             Exit::Goto(to) => self.goto(to),
             Exit::Return { at } => {
@@ -43,6 +46,12 @@ impl Lower<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether one of the ways out leads to where the function has been.
+    fn goes_back(&self, exit: Exit) -> bool {
+        let blocks = &self.function.blocks;
+        exit.successors().any(|next| blocks[next].start <= blocks[self.current].start)
     }
 
     /// Whether the jump at `at` compares R0 with null, and if so, whether it is taken for null.

@@ -1,6 +1,6 @@
 //! Calls: helpers, functions of the program, tail calls.
 
-use bpf_abi::exec::RunCx;
+use bpf_abi::exec::{ProgCounters, RunCx};
 use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED};
 use bpf_abi::limits::MAX_TAIL_CALLS;
 use bpf_abi::map::MapLayout;
@@ -9,7 +9,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, Value};
 
-use super::{Lower, index};
+use super::{Lower, Mode, index};
 use crate::abi::{self, Name};
 use crate::error::CompileError;
 
@@ -24,6 +24,10 @@ impl Lower<'_> {
     /// A call, whose result is R0.
     pub(super) fn call(&mut self, call: Call) -> Result<(), CompileError> {
         match call {
+            Call::Helper(id) if self.unit.mode == Mode::Checked => {
+                Err(self.unsupported(&format!("a call of helper #{id}")))
+            }
+            Call::Local(off) if self.unit.mode == Mode::Checked => self.checked_local(off),
             Call::Helper(TAIL_CALL) => self.tail_call(),
             Call::Helper(SMP_PROCESSOR_ID) => {
                 let cpu = self.cpu();
@@ -82,7 +86,7 @@ impl Lower<'_> {
         Ok(self.b.inst_results(call)[0])
     }
 
-    fn local(&mut self, off: i32) -> Result<(), CompileError> {
+    pub(super) fn local(&mut self, off: i32) -> Result<(), CompileError> {
         let number = self.unit.layout.function_at(self.pc, off)?;
         let callee = &self.unit.layout.functions[number];
         let mut values = Vec::with_capacity(6);
@@ -108,7 +112,7 @@ impl Lower<'_> {
         let Some(slot) = self.program_slot(miss)? else {
             // The slot is one that the array does not have.
             self.b.ins().jump(miss, &[]);
-            self.enter(miss);
+            self.tail_call_missed(miss);
             return Ok(());
         };
         let (below_limit, found) = (self.b.create_block(), self.b.create_block());
@@ -122,6 +126,9 @@ impl Lower<'_> {
         self.enter(found);
         let count = self.b.ins().iadd_imm_s(count, 1);
         self.b.ins().set_pinned_reg(count);
+        if let Mode::Counted(counters) = self.unit.mode {
+            self.count(counters, std::mem::offset_of!(ProgCounters, tail_calls));
+        }
         let signature = match self.tail_call {
             Some(signature) => signature,
             None => self.b.import_signature(abi::main_body()),
@@ -129,8 +136,16 @@ impl Lower<'_> {
         self.tail_call = Some(signature);
         let values = [self.get(Reg::R1), self.cx()];
         self.b.ins().return_call_indirect(signature, entry, &values);
-        self.enter(miss);
+        self.tail_call_missed(miss);
         Ok(())
+    }
+
+    /// Goes on in `miss`, after a tail call that was not taken.
+    fn tail_call_missed(&mut self, miss: Block) {
+        self.enter(miss);
+        if let Mode::Counted(counters) = self.unit.mode {
+            self.count(counters, std::mem::offset_of!(ProgCounters, fallen_through));
+        }
     }
 
     /// The address of the slot that a tail call goes through, having gone to `miss` if the array
@@ -197,6 +212,9 @@ impl Lower<'_> {
         src: Option<Reg>,
         imm: i32,
     ) -> Result<(), CompileError> {
+        if self.unit.mode == Mode::Checked {
+            return Err(self.unsupported("a load from the packet"));
+        }
         let skb = self.get(Reg::R6);
         let off = match src {
             None => self.b.ins().iconst(I64, i64::from(imm)),

@@ -1,7 +1,7 @@
 //! Lookups in arrays, without a call.
 
 use bpf_abi::map::MapLayout;
-use bpf_isa::{Call, Insn, Reg};
+use bpf_isa::{Call, Insn, Reg, Size};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, Value};
@@ -107,7 +107,7 @@ impl Lower<'_> {
             // Which kind of memory it is in is not known: nothing moves across.
             self.b.ins().sequence_point();
         }
-        let place = self.pointee(Reg::R2);
+        let place = self.pointee(Reg::R2, Size::W);
         self.b.ins().load(I32, place.flags, place.base, place.off)
     }
 

@@ -7,8 +7,8 @@ use bpf_isa::{Extension, Operand, Reg, Size};
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AliasRegionData, InstBuilder, MemFlagsData, Value};
 
-use super::Lower;
 use super::alu::int;
+use super::{Lower, Mode};
 use crate::error::CompileError;
 use crate::origin::{Origin, Region, Touched, touched};
 
@@ -33,7 +33,7 @@ impl Lower<'_> {
         off: i16,
     ) -> Result<(), CompileError> {
         self.refuse_faults()?;
-        let Place { base, off, flags, in_frame } = self.place(base, off);
+        let Place { base, off, flags, in_frame } = self.place(base, off, size);
         let b = &mut self.b;
         let value = match (size, ext) {
             (Size::DW, _) => b.ins().load(I64, flags, base, off),
@@ -66,7 +66,7 @@ impl Lower<'_> {
         src: Operand,
     ) -> Result<(), CompileError> {
         self.refuse_faults()?;
-        let Place { base, off, flags, .. } = self.place(base, off);
+        let Place { base, off, flags, .. } = self.place(base, off, size);
         let value = match src {
             Operand::Reg(reg) => {
                 let value = self.get(reg);
@@ -82,7 +82,10 @@ impl Lower<'_> {
     ///
     /// A place in the frame always has the same address, whichever way the program takes to it:
     /// the optimizer knows places by their addresses.
-    pub(super) fn place(&mut self, base: Reg, off: i16) -> Place {
+    pub(super) fn place(&mut self, base: Reg, off: i16, size: Size) -> Place {
+        if self.unit.mode == Mode::Checked {
+            return self.checked_place(base, off, size);
+        }
         let touched = touched(self.origins.of(base), off, self.note());
         let flags = self.flags(self.memory.region(touched));
         if let Touched::Frame(Some(at)) = touched
@@ -94,8 +97,8 @@ impl Lower<'_> {
     }
 
     /// The address of what `reg` points to, for instructions that take no offset.
-    pub(super) fn pointee(&mut self, reg: Reg) -> Place {
-        self.place(reg, 0)
+    pub(super) fn pointee(&mut self, reg: Reg, size: Size) -> Place {
+        self.place(reg, 0, size)
     }
 
     fn frame_address(&mut self, at: i32) -> Option<Value> {
@@ -126,8 +129,8 @@ impl Lower<'_> {
 
 impl Region {
     /// All of them, in the order of their indices.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Memory, Self::Stack, Self::Context, Self::Packet, Self::MapValue];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Memory, Self::Stack, Self::Context, Self::Packet, Self::MapValue, Self::Counters];
 
     /// Its place in [`ALL`](Self::ALL).
     pub(super) const fn index(self) -> usize {
@@ -142,6 +145,7 @@ impl Region {
             Self::Context => (3, "context"),
             Self::Packet => (4, "packet"),
             Self::MapValue => (5, "map value"),
+            Self::Counters => (6, "counters"),
         };
         AliasRegionData { user_id, description: description.into() }
     }

@@ -10,9 +10,11 @@ mod memory;
 mod atomic;
 mod call;
 mod map;
+mod checked;
 
 use std::collections::HashMap;
 
+use bpf_abi::exec::ProgCounters;
 use bpf_abi::image::{Image, Note};
 use bpf_isa::{AluOp, Imm64, Insn, Operand, Pc, Reg, Width};
 use cranelift_codegen::ir::types::{I32, I64};
@@ -36,6 +38,18 @@ pub(crate) struct Unit<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) arena: &'a Arena,
     pub(crate) config: TargetFrontendConfig,
+    pub(crate) mode: Mode,
+}
+
+/// What code does besides what the program says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Nothing: the program was vouched for.
+    Plain,
+    /// It counts in the [`ProgCounters`](bpf_abi::exec::ProgCounters) at this address.
+    Counted(u64),
+    /// It checks each access, call and loop: see [`checked`](crate::checked).
+    Checked,
 }
 
 /// Translates one function into `ir`, which must be empty.
@@ -47,13 +61,16 @@ pub(crate) fn function(
 ) -> Result<(), CompileError> {
     let function = &unit.layout.functions[number];
     ir.signature = abi::body(function);
-    let memory = Memory::new(unit.image, function);
+    let memory = match unit.mode {
+        Mode::Plain | Mode::Counted(_) => Memory::new(unit.image, function),
+        Mode::Checked => Memory::unknown(function),
+    };
     if memory.depth > MAX_FRAME {
         return Err(CompileError::Malformed { pc: function.start, what: "a frame too large" });
     }
     let regions = Region::ALL.map(|region| ir.dfg.alias_regions.insert(region.data()));
     let mut lower = Lower::new(unit, function, &memory, regions, FunctionBuilder::new(ir, cx));
-    lower.prologue();
+    lower.prologue(number);
     for number in 0..function.blocks.len() {
         lower.block(number)?;
     }
@@ -114,7 +131,7 @@ struct Lower<'a> {
     unit: Unit<'a>,
     function: &'a Function,
     memory: &'a Memory,
-    regions: [AliasRegion; 5],
+    regions: [AliasRegion; Region::ALL.len()],
     b: FunctionBuilder<'a>,
     /// R0 to R9.
     regs: [Variable; 10],
@@ -148,7 +165,7 @@ impl<'a> Lower<'a> {
         unit: Unit<'a>,
         function: &'a Function,
         memory: &'a Memory,
-        regions: [AliasRegion; 5],
+        regions: [AliasRegion; Region::ALL.len()],
         mut b: FunctionBuilder<'a>,
     ) -> Self {
         let regs = std::array::from_fn(|_| b.declare_var(I64));
@@ -187,7 +204,7 @@ impl<'a> Lower<'a> {
     }
 
     /// Takes the arguments and goes to the first block.
-    fn prologue(&mut self) {
+    fn prologue(&mut self, number: usize) {
         let entry = self.b.create_block();
         self.b.append_block_params_for_function_params(entry);
         self.b.switch_to_block(entry);
@@ -207,7 +224,23 @@ impl<'a> Lower<'a> {
             let depth = i32::try_from(self.memory.depth).expect("at most MAX_FRAME");
             self.b.ins().stack_addr(I64, slot, depth)
         });
+        match self.unit.mode {
+            Mode::Counted(counters) if number == 0 => {
+                self.count(counters, std::mem::offset_of!(ProgCounters, runs));
+            }
+            Mode::Plain | Mode::Counted(_) => {}
+            Mode::Checked => self.checked_prologue(number),
+        }
         self.b.ins().jump(self.blocks[0], &[]);
+    }
+
+    /// Adds one to the number at `offset` of `counters`.
+    fn count(&mut self, counters: u64, offset: usize) {
+        let at = self.imm(counters.wrapping_add(offset as u64).cast_signed(), I64);
+        let flags = self.flags(Region::Counters);
+        let count = self.b.ins().load(I64, flags, at, 0);
+        let count = self.b.ins().iadd_imm_s(count, 1);
+        self.b.ins().store(flags, count, at, 0);
     }
 
     fn uses_budget(&self) -> bool {
@@ -296,6 +329,9 @@ impl<'a> Lower<'a> {
     }
 
     fn load_imm64(&mut self, dst: Reg, imm: Imm64) -> Result<(), CompileError> {
+        if self.unit.mode == Mode::Checked && !matches!(imm, Imm64::Value(_)) {
+            return Err(self.unsupported("an address as an immediate"));
+        }
         let value = match imm {
             Imm64::Value(value) => value,
             Imm64::MapFd(map) => self.map(map)?.handle,

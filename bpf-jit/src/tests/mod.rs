@@ -10,6 +10,7 @@ mod calls;
 mod maps;
 mod tail_calls;
 mod slots;
+mod checked;
 
 use std::sync::{Arc, OnceLock};
 

@@ -197,3 +197,17 @@ fn callers_registers_survive_a_run() {
     }
     assert_eq!(sum, 100 * (13 + 34));
 }
+
+#[test]
+fn counted_code_counts() {
+    let slots = Slots::default();
+    let counters = std::sync::Arc::new(bpf_abi::exec::ProgCounters::default());
+    let image = super::vouch(with_slots(counting(1, 13), &slots));
+    let compiled = super::jit().compile_counted(&image, counters.clone()).unwrap();
+    slots[1].store(compiled.entry(), Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(run(&compiled, &mut 0u64), 13);
+    }
+    let counts = [&counters.runs, &counters.tail_calls, &counters.fallen_through];
+    assert_eq!(counts.map(|count| count.load(Ordering::Relaxed)), [68, 66, 2]);
+}

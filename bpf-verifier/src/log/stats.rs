@@ -10,8 +10,10 @@ impl Env<'_> {
     /// Linux: `print_verification_stats`.
     pub fn print_stats(&mut self) {
         if self.log.shows_stats() {
-            let depths: Vec<String> =
-                self.subprogs.iter().map(|subprog| subprog.stack_depth.to_string()).collect();
+            let shown = self.subprogs.iter().filter(|subprog| !subprog.removed);
+            let depths: Vec<String> = shown
+                .map(|subprog| (subprog.stack_depth + subprog.stack_extra).to_string())
+                .collect();
             let depths = depths.join("+");
             self.log.print(format_args!("verification time 0 usec\nstack depth {depths}\n"));
         }

@@ -50,7 +50,7 @@ pub(super) fn hook<'a>(env: &Env<'a>) -> Hook<'a> {
 /// The contract of a helper, if this program may call it.
 ///
 /// Linux: `get_helper_proto`.
-pub(super) fn helper(env: &Env<'_>, id: i32) -> Option<&'static HelperProto> {
+pub(crate) fn helper(env: &Env<'_>, id: i32) -> Option<&'static HelperProto> {
     let id = u32::try_from(id).ok()?;
     match hook(env).helper(id) {
         Lookup::Found(proto) => Some(proto),

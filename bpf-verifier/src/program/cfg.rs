@@ -32,7 +32,7 @@ use crate::state::SubprogId;
 /// # Errors
 ///
 /// Returns an error if an instruction cannot be reached, or the middle of one can.
-pub fn check(env: &mut Env<'_>) -> Result<(), Reason> {
+pub(super) fn check(env: &mut Env<'_>) -> Result<(), Reason> {
     let mut search = Search { reached: vec![false; env.spec.insns.len()], open: Vec::new() };
     search.run(env, Pc(0));
     if let Some(callback) = env.exception_callback {

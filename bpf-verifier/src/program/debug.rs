@@ -47,7 +47,7 @@ fn records<const WORDS: usize>(info: &InfoBlob) -> impl Iterator<Item = ([u32; W
 /// # Errors
 ///
 /// Returns an error if a record is not about a function, or out of order.
-pub fn check_early(env: &mut Env<'_>) -> Result<(), Reason> {
+pub(super) fn check_early(env: &mut Env<'_>) -> Result<(), Reason> {
     let spec = env.spec;
     if count(&spec.func_info) == 0 && count(&spec.line_info) == 0 {
         return Ok(());
@@ -72,7 +72,7 @@ pub fn check_early(env: &mut Env<'_>) -> Result<(), Reason> {
             return Err(ProgramError::FuncInfoOrder { off, previous }.into());
         }
         if !matches!(btf.get(TypeId(id)).map(|ty| ty.kind), Some(Kind::Func(_))) {
-            return Err(ProgramError::FuncInfoType { id }.into());
+            return Err(ProgramError::FuncInfoType { id: id.cast_signed() }.into());
         }
         previous = off;
         env.debug.funcs.push(FuncRecord { pc: Pc(off), type_id: TypeId(id) });
@@ -87,7 +87,7 @@ pub fn check_early(env: &mut Env<'_>) -> Result<(), Reason> {
 /// # Errors
 ///
 /// Returns an error if they do not agree.
-pub fn check(env: &mut Env<'_>) -> Result<(), Reason> {
+pub(super) fn check(env: &mut Env<'_>) -> Result<(), Reason> {
     if env.debug.funcs.is_empty() {
         check_untyped(env)?;
     } else {

@@ -76,8 +76,8 @@ pub enum ProgramError {
     /// A record of `func_info` names a type that is no function.
     #[error("invalid type id {id} in func info")]
     FuncInfoType {
-        /// The type.
-        id: u32,
+        /// The type, as a signed number.
+        id: i32,
     },
     /// There are more or fewer records of `func_info` than functions.
     #[error("number of funcs in func_info doesn't match number of subprogs")]

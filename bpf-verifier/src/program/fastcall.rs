@@ -23,7 +23,7 @@ use crate::program::calls;
 /// Marks the spills and fills around calls.
 ///
 /// Linux: `mark_fastcall_patterns`.
-pub fn mark(env: &mut Env<'_>) {
+pub(super) fn mark(env: &mut Env<'_>) {
     for index in 0..env.subprogs.len() {
         let subprog = &env.subprogs[index];
         let pcs = subprog.start.0..subprog.end.0;

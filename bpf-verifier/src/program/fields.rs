@@ -13,7 +13,7 @@ use crate::error::Reason;
 use crate::program::ProgramError;
 
 /// Decodes the program, and makes room for what will be noted of it.
-pub fn decode_program(env: &mut Env<'_>) {
+pub(super) fn decode_program(env: &mut Env<'_>) {
     let insns = decode_slots(&env.spec.insns);
     env.notes = vec![InsnNote::default(); insns.len()];
     env.program =

@@ -14,7 +14,7 @@ use crate::program::{calls, fields};
 /// Finds the live registers before each instruction, and shows them in the log.
 ///
 /// Linux: `compute_live_registers`.
-pub fn compute(env: &mut Env<'_>) {
+pub(super) fn compute(env: &mut Env<'_>) {
     let effects = effects(env);
     let mut before = vec![RegSet::EMPTY; effects.len()];
     let mut changed = true;

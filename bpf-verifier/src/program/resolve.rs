@@ -26,7 +26,7 @@ use crate::state::{BtfType, MapNo, Pointer, PointerKind, PtrFlags};
 ///
 /// Returns an error if a slot is no instruction, or what it names is not there or not for this
 /// program.
-pub fn resolve(env: &mut Env<'_>) -> Result<(), Reason> {
+pub(super) fn resolve(env: &mut Env<'_>) -> Result<(), Reason> {
     let mut pc = Pc(0);
     while let Some(slot) = env.spec.insns.get(pc.index()) {
         check_up_front(&env.spec.insns, pc)?;

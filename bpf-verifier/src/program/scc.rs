@@ -20,7 +20,7 @@ const DONE: u32 = u32::MAX;
 /// Numbers the loops, from 1 on, and notes for each instruction which it is in.
 ///
 /// Linux: `compute_scc`.
-pub fn compute(env: &mut Env<'_>) {
+pub(super) fn compute(env: &mut Env<'_>) {
     let len = env.spec.insns.len();
     let mut tarjan = Tarjan {
         order: vec![UNSEEN; len],

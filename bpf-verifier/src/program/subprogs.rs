@@ -22,7 +22,7 @@ pub(super) const TAIL_CALL: i32 = 12;
 /// # Errors
 ///
 /// Returns an error if a callee is not in the program, or there are too many.
-pub fn discover(env: &mut Env<'_>) -> Result<(), Reason> {
+pub(super) fn discover(env: &mut Env<'_>) -> Result<(), Reason> {
     let len = env.spec.insns.len();
     let mut kfuncs = kfuncs::Called::default();
     add(env, 0, len)?;
@@ -95,7 +95,7 @@ fn exception_callback(env: &Env<'_>) -> Option<Pc> {
 /// # Errors
 ///
 /// Returns an error if control can leave a function otherwise than by calls and exits.
-pub fn check_jumps(env: &mut Env<'_>) -> Result<(), Reason> {
+pub(super) fn check_jumps(env: &mut Env<'_>) -> Result<(), Reason> {
     for index in 0..env.subprogs.len() {
         let Subprog { start, end, .. } = env.subprogs[index];
         for pc in (start.0..end.0).map(Pc) {

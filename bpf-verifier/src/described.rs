@@ -1,0 +1,187 @@
+//! A world that is only described: maps and types, without anything being made.
+//!
+//! It is what a verifier in a build needs: an object's descriptions in, a verdict out. Programs
+//! cannot be run from it, since its maps have no place in memory and its helpers no code.
+
+use std::sync::Arc;
+
+use bpf_abi::errno::Errno;
+use bpf_abi::exec::HelperFn;
+use bpf_abi::helper::HelperProto;
+use bpf_abi::image::BoundMap;
+use bpf_abi::map::{MapFlags, MapInitValue, MapLayout, MapSpec, MapType};
+use bpf_abi::prog::{AttachType, ProgType};
+use bpf_abi::spec::ProgramSpec;
+use bpf_btf::{Btf, TypeId};
+
+use crate::host::{Host, MapFacts};
+
+/// A world of descriptions.
+#[derive(Clone, Debug, Default)]
+pub struct DescribedWorld {
+    maps: Vec<DescribedMap>,
+    kernel_btf: Option<Arc<Btf>>,
+    first_fd: i32,
+}
+
+/// A map of a described world.
+#[derive(Clone, Debug)]
+struct DescribedMap {
+    facts: Arc<MapFacts>,
+    /// The bytes of its only value, if no one can change them any more.
+    constant: Option<Vec<u8>>,
+    /// What a program array's programs must be.
+    owner: Option<(ProgType, Option<AttachType>)>,
+}
+
+impl DescribedWorld {
+    /// A world without maps. `kernel_btf` are the kernel's types, where they are known.
+    pub const fn new(kernel_btf: Option<Arc<Btf>>) -> Self {
+        Self { maps: Vec::new(), kernel_btf, first_fd: 0 }
+    }
+
+    /// Numbers its maps from `fd` on, where programs name them by numbers of their own choice.
+    /// Without it a map's number is its place, as in a [`ProgramSpec`] of an object.
+    #[must_use]
+    pub const fn first_fd(mut self, fd: i32) -> Self {
+        self.first_fd = fd;
+        self
+    }
+
+    /// The number of the map that is added next.
+    pub fn next_fd(&self) -> i32 {
+        i32::try_from(self.maps.len()).map_or(i32::MAX, |len| self.first_fd.saturating_add(len))
+    }
+
+    /// Adds a map, whose keys and values are described by `btf`.
+    pub fn add_map(&mut self, spec: &MapSpec, btf: Option<&Arc<Btf>>) {
+        let id = u32::try_from(self.maps.len()).unwrap_or(u32::MAX);
+        self.maps.push(DescribedMap {
+            facts: Arc::new(facts(spec, btf, id)),
+            constant: constant(spec),
+            owner: None,
+        });
+    }
+
+    /// Says what the programs of the program array added last must be.
+    pub fn set_owner(&mut self, prog_type: ProgType, attach_type: Option<AttachType>) {
+        if let Some(map) = self.maps.last_mut() {
+            map.owner = Some((prog_type, attach_type));
+        }
+    }
+}
+
+/// What the verifier is told of a described map.
+fn facts(spec: &MapSpec, btf: Option<&Arc<Btf>>, id: u32) -> MapFacts {
+    let types = btf.filter(|_| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
+    MapFacts {
+        id,
+        name: spec.name.clone(),
+        map_type: spec.map_type,
+        key_size: spec.key_size,
+        value_size: spec.value_size,
+        max_entries: spec.max_entries,
+        flags: spec.flags,
+        map_extra: spec.map_extra,
+        frozen: spec.frozen,
+        btf: types.cloned(),
+        btf_key_type_id: TypeId(spec.btf_key_type_id),
+        btf_value_type_id: TypeId(spec.btf_value_type_id),
+        inner: spec.inner.as_deref().map(|inner| Arc::new(facts(inner, btf, id))),
+        host: None,
+    }
+}
+
+/// The bytes of an array's only value that can change no more: zeros, unless it is filled.
+fn constant(spec: &MapSpec) -> Option<Vec<u8>> {
+    let fixed = spec.frozen && spec.flags.contains(MapFlags::RDONLY_PROG);
+    if !fixed || spec.map_type != MapType::Array || spec.max_entries != 1 {
+        return None;
+    }
+    let filled = spec.init.iter().rev().find_map(|entry| match &entry.value {
+        MapInitValue::Bytes(bytes) => Some(bytes.clone()),
+        MapInitValue::Program(_) | MapInitValue::Map(_) => None,
+    });
+    Some(filled.unwrap_or_else(|| vec![0; spec.value_size as usize]))
+}
+
+impl Host for DescribedWorld {
+    fn map(&self, fd: i32) -> Result<Arc<MapFacts>, Errno> {
+        let at = fd.checked_sub(self.first_fd).and_then(|at| usize::try_from(at).ok());
+        let map = at.and_then(|at| self.maps.get(at)).ok_or(Errno::EBADF)?;
+        Ok(Arc::clone(&map.facts))
+    }
+
+    fn constant(&self, map: &MapFacts, off: u32, size: u32) -> Option<u64> {
+        let value = self.maps.get(map.id as usize)?.constant.as_ref()?;
+        let bytes = value.get(off as usize..off.checked_add(size)? as usize)?;
+        let mut raw = [0; 8];
+        raw.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(u64::from_le_bytes(raw))
+    }
+
+    fn bind_map(&self, map: &MapFacts) -> BoundMap {
+        BoundMap {
+            name: map.name.clone(),
+            map_type: map.map_type,
+            handle: 0,
+            layout: MapLayout::Opaque,
+            value: None,
+            key_size: map.key_size,
+            value_size: map.value_size,
+            keep: Arc::new(()),
+        }
+    }
+
+    fn helper_code(&self, _: &'static HelperProto) -> Option<HelperFn> {
+        None
+    }
+
+    fn kernel_btf(&self) -> Option<&Arc<Btf>> {
+        self.kernel_btf.as_ref()
+    }
+
+    fn check_map_owner(&self, map: &MapFacts, program: &ProgramSpec) -> Result<(), Errno> {
+        let owner = self.maps.get(map.id as usize).and_then(|map| map.owner);
+        match owner {
+            Some(owner) if owner != (program.prog_type, program.expected_attach_type) => {
+                Err(Errno::EINVAL)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bpf_abi::map::MapInit;
+
+    #[test]
+    fn only_what_is_frozen_and_read_only_is_constant() {
+        let mut spec = MapSpec::new("m.rodata", MapType::Array, 4, 4, 1);
+        let value = MapInitValue::Bytes(vec![1, 2, 3, 4]);
+        spec.init.push(MapInit { key: vec![0; 4], value });
+        let asked = |spec: &MapSpec| {
+            let mut world = DescribedWorld::new(None);
+            world.add_map(spec, None);
+            let facts = world.map(0).expect("it is the first map");
+            (world.constant(&facts, 1, 2), world.constant(&facts, 3, 2))
+        };
+        assert_eq!(asked(&spec), (None, None));
+        spec.frozen = true;
+        assert_eq!(asked(&spec), (None, None));
+        spec.flags = MapFlags::RDONLY_PROG;
+        assert_eq!(asked(&spec), (Some(0x0302), None));
+    }
+
+    #[test]
+    fn numbers_begin_where_they_are_told_to() {
+        let mut world = DescribedWorld::new(None).first_fd(100);
+        assert_eq!(world.next_fd(), 100);
+        world.add_map(&MapSpec::new("m", MapType::Hash, 4, 4, 1), None);
+        assert!(world.map(100).is_ok());
+        assert_eq!(world.map(0).err(), Some(Errno::EBADF));
+        assert_eq!(world.map(101).err(), Some(Errno::EBADF));
+    }
+}

@@ -1,0 +1,55 @@
+//! What the walk learnt, for engines.
+
+use bpf_abi::image::{Facts, MemoryClass, Note};
+use bpf_isa::{AluOp, Insn, Operand, Reg};
+
+use super::bind::Bound;
+use super::code::Line;
+use super::context::touches_context;
+use crate::env::{Agreed, Env};
+use crate::state::{PointerKind, PtrFlags};
+
+/// What is known of an instruction on every path that reaches it.
+pub(super) fn note(env: &Env<'_>, line: Line, bound: &Bound) -> Note {
+    let learnt = env.note(line.from);
+    let mut note = Note::default();
+    match line.insn {
+        Insn::Load { base, .. }
+        | Insn::Store { base, .. }
+        | Insn::Atomic { base, .. }
+        | Insn::LoadAcquire { base, .. }
+        | Insn::StoreRelease { base, .. } => {
+            if base == Reg::FP {
+                note.memory = MemoryClass::Stack;
+                note.facts |= Facts::OWN_FRAME;
+            } else if touches_context(env, line.from) {
+                note.memory = MemoryClass::Context;
+            } else if let Agreed::One(class) = learnt.touched {
+                note.memory = class;
+            }
+            if may_fault(env, line) {
+                note.facts |= Facts::MAY_FAULT;
+            }
+        }
+        Insn::Alu { op: AluOp::Div | AluOp::Mod, src: Operand::Reg(_), .. }
+        | Insn::AluSigned { src: Operand::Reg(_), .. } => {
+            if learnt.nonzero_divisor.one().is_some() {
+                note.facts |= Facts::NONZERO_DIVISOR;
+            }
+        }
+        Insn::Call(_) => {
+            note.map = learnt.call_map.one().and_then(|map| bound.place(map));
+            note.key = learnt.call_key.one().and_then(|key| u32::try_from(key).ok());
+        }
+        _ => {}
+    }
+    note
+}
+
+/// Whether the memory may have gone: kernel objects that nothing holds.
+fn may_fault(env: &Env<'_>, line: Line) -> bool {
+    env.note(line.from).memory.is_some_and(|memory| {
+        matches!(memory.kind, PointerKind::Btf { .. }) && !memory.flags.contains(PtrFlags::ALLOC)
+            || memory.flags.contains(PtrFlags::UNTRUSTED)
+    })
+}
