@@ -1,10 +1,12 @@
 //! What all passes share: the program, what is noted of each instruction, counters.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use bpf_abi::image::MemoryClass;
 use bpf_abi::limits::MAX_USED_MAPS;
 use bpf_abi::spec::ProgramSpec;
+use bpf_btf::record::Record;
 use bpf_btf::{Btf, TypeId};
 use bpf_isa::{Insn, Pc, Program, Reg};
 
@@ -42,6 +44,8 @@ pub struct Env<'e> {
     pub debug: DebugInfo,
     /// The maps the program uses; behind them, blueprints of maps in maps that it reaches.
     maps: Vec<Arc<MapFacts>>,
+    /// The special fields of their values, as far as they were asked for.
+    records: Vec<OnceCell<Option<Arc<Record>>>>,
     /// The BTF objects that types of this program are in.
     btfs: Vec<Arc<Btf>>,
     /// Gives out identities.
@@ -363,6 +367,7 @@ impl<'e> Env<'e> {
             live_stack: LiveStack::default(),
             debug: DebugInfo::default(),
             maps: Vec::new(),
+            records: Vec::new(),
             btfs: Vec::new(),
             ids: IdSource::default(),
             log: Log::new(options.log),
@@ -434,6 +439,18 @@ impl<'e> Env<'e> {
         &self.maps[map.index()]
     }
 
+    /// The special fields of a map's values, if their type is known.
+    ///
+    /// Linux: `map->record`.
+    pub fn record(&self, map: MapNo) -> Option<Arc<Record>> {
+        let record = self.records.get(map.index())?.get_or_init(|| {
+            let facts = self.map(map);
+            let btf = facts.btf.as_ref()?;
+            btf.record(facts.btf_value_type_id, facts.value_size).ok().map(Arc::new)
+        });
+        record.clone()
+    }
+
     /// The maps the program uses and blueprints it reaches, in the order they were met.
     pub fn maps(&self) -> &[Arc<MapFacts>] {
         &self.maps
@@ -449,6 +466,7 @@ impl<'e> Env<'e> {
             return None;
         }
         self.maps.push(facts);
+        self.records.push(OnceCell::new());
         u32::try_from(self.maps.len() - 1).ok().map(MapNo)
     }
 
@@ -461,6 +479,7 @@ impl<'e> Env<'e> {
             Some(place) => place,
             None => {
                 self.maps.push(inner);
+                self.records.push(OnceCell::new());
                 self.maps.len() - 1
             }
         };

@@ -10,7 +10,10 @@ use bpf_abi::errno::Errno;
 use bpf_isa::Pc;
 
 use crate::attach::AttachError;
+use crate::call::CallError;
+use crate::memory::MemoryError;
 use crate::program::ProgramError;
+use crate::step::StepError;
 use crate::walk::WalkError;
 
 /// What every room's error type says of itself, besides its text.
@@ -57,6 +60,9 @@ rooms! {
     Attach(AttachError) "Found in what the load says of the program as a whole."
     Program(ProgramError) "Found before any path was walked, or in the call graph."
     Walk(WalkError) "Found while going from path to path."
+    Step(StepError) "Found in what an instruction does."
+    Memory(MemoryError) "Found in memory that would be touched."
+    Call(CallError) "Found in a call."
 }
 
 impl Reason {

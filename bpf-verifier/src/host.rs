@@ -44,6 +44,13 @@ pub trait Host: Debug {
     /// The types of the kernel, where they are known.
     fn kernel_btf(&self) -> Option<&Arc<Btf>>;
 
+    /// How many CPUs there can be: `bpf_get_smp_processor_id` returns less.
+    ///
+    /// Linux: `nr_cpu_ids`.
+    fn cpus(&self) -> u32 {
+        1
+    }
+
     /// Whether a map may be used by this program besides what the map's type says: the owner
     /// of a program array.
     ///

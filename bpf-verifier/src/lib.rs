@@ -3,6 +3,7 @@
 pub mod host;
 pub mod described;
 mod options;
+mod refusals;
 pub mod error;
 pub mod env;
 pub mod attach;
@@ -11,6 +12,9 @@ pub mod program;
 pub mod scalar;
 pub mod state;
 pub mod walk;
+pub mod step;
+pub mod memory;
+pub mod call;
 pub mod log;
 pub mod fixup;
 

@@ -1,0 +1,202 @@
+//! Spin locks, and timers.
+
+use bpf_btf::record::NamedField;
+use bpf_isa::Reg;
+
+use crate::call::helper::{Meta, id};
+use crate::call::{CallError, fields};
+use crate::cx::StepCx;
+use crate::error::Reason;
+use crate::state::{Keep, LockPlace, Pointer, PointerKind, PtrFlags, RefKind, State, Value};
+
+/// Which pair of functions takes and releases a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockClass {
+    /// `bpf_spin_lock`.
+    Spin,
+    /// `bpf_res_spin_lock`.
+    Resilient,
+    /// `bpf_res_spin_lock_irqsave`.
+    ResilientIrq,
+}
+
+impl LockClass {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Spin => "bpf_spin",
+            Self::Resilient | Self::ResilientIrq => "bpf_res_spin",
+        }
+    }
+
+    const fn field(self) -> NamedField {
+        match self {
+            Self::Spin => NamedField::SpinLock,
+            Self::Resilient | Self::ResilientIrq => NamedField::ResSpinLock,
+        }
+    }
+
+    const fn kind(self, place: LockPlace) -> RefKind {
+        match self {
+            Self::Spin => RefKind::Lock { place },
+            Self::Resilient => RefKind::ResilientLock { place },
+            Self::ResilientIrq => RefKind::ResilientLockIrq { place },
+        }
+    }
+}
+
+/// What is done with a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// It is taken.
+    Lock,
+    /// It is released.
+    Unlock,
+}
+
+/// The lock argument of `bpf_spin_lock` or `bpf_spin_unlock`.
+pub(crate) fn spin(cx: &mut StepCx<'_, '_>, meta: &Meta, reg: Reg) -> Result<(), Reason> {
+    let act = if meta.proto.id == id::SPIN_LOCK { Act::Lock } else { Act::Unlock };
+    let _ = id::SPIN_UNLOCK;
+    process(cx, reg, LockClass::Spin, act)
+}
+
+/// Takes or releases a lock. Linux: `process_spin_lock`.
+pub(crate) fn process(
+    cx: &mut StepCx<'_, '_>,
+    reg: Reg,
+    class: LockClass,
+    act: Act,
+) -> Result<(), Reason> {
+    let Some(Value::Pointer(pointer)) = cx.state.reg(reg).copied() else { return Ok(()) };
+    let place = place(cx, reg, &pointer, class)?;
+    let kind = class.kind(place);
+    let locked = cx.state.refs.active_locks > 0;
+    let text = |text: String| Err(CallError::Kfunc { text }.into());
+    let name = class.name();
+    if act == Act::Lock {
+        if locked && class == LockClass::Spin {
+            let spin = |held: &crate::state::Reference| matches!(held.kind, RefKind::Lock { .. });
+            if cx.state.refs.held().iter().any(spin) {
+                return Err(CallError::TwoLocks.into());
+            }
+        } else if locked && holds_resilient(cx.state, place, pointer.id) {
+            return text("Acquiring the same lock again, AA deadlock detected".to_owned());
+        }
+        let pc = cx.pc;
+        cx.state.refs.acquire_lock(kind, pointer.id, pc);
+        return Ok(());
+    }
+    if !locked {
+        return text(format!("{name}_unlock without taking a lock"));
+    }
+    if cx.state.refs.find_lock(kind, pointer.id).is_none() {
+        return text(format!("{name}_unlock of different lock"));
+    }
+    if cx.state.refs.lock_id != pointer.id || cx.state.refs.lock_place != Some(place) {
+        return text(format!("{name}_unlock cannot be out of order"));
+    }
+    cx.state.refs.release_lock(kind, pointer.id);
+    forget_borrowed(cx.state);
+    Ok(())
+}
+
+fn holds_resilient(state: &State, place: LockPlace, id: Option<crate::state::Id>) -> bool {
+    state.refs.find_lock(RefKind::ResilientLock { place }, id).is_some()
+        || state.refs.find_lock(RefKind::ResilientLockIrq { place }, id).is_some()
+}
+
+/// Objects of lists and trees may be looked at only while the lock is held.
+///
+/// Linux: `invalidate_non_owning_refs`.
+pub(crate) fn forget_borrowed(state: &mut State) {
+    state.for_each_value(|value| {
+        if let Value::Pointer(pointer) = value
+            && pointer.flags.contains(PtrFlags::NON_OWN_REF)
+        {
+            *value = Value::UNKNOWN;
+        }
+        Keep::Yes
+    });
+}
+
+/// What the lock is part of.
+fn place(
+    cx: &StepCx<'_, '_>,
+    reg: Reg,
+    pointer: &Pointer,
+    class: LockClass,
+) -> Result<LockPlace, Reason> {
+    let text = |text: String| Reason::from(CallError::Kfunc { text });
+    let name = class.name();
+    let Some(delta) = pointer.delta.const_value() else {
+        return Err(text(format!(
+            "{reg} doesn't have constant offset. {name}_lock has to be at the constant offset"
+        )));
+    };
+    let map = pointer.map().map(|map| cx.env.map(map));
+    if let Some(map) = map
+        && map.btf.is_none()
+    {
+        return Err(text(format!(
+            "map '{}' has to have BTF in order to use {name}_lock",
+            map.name
+        )));
+    }
+    let record = fields::record_of(cx.env, pointer);
+    let Some(at) = record.and_then(|record| record.offset_of(class.field())) else {
+        let (kind, called) = map.map_or(("local", "kptr"), |map| ("map", map.name.as_str()));
+        return Err(text(format!("{kind} '{called}' has no valid {name}_lock")));
+    };
+    let off = delta.cast_signed().wrapping_add(i64::from(pointer.off));
+    if off != i64::from(at) {
+        return Err(text(format!(
+            "off {off} doesn't point to 'struct {name}_lock' that is at {at}"
+        )));
+    }
+    Ok(match pointer.kind {
+        PointerKind::Btf { ty } => LockPlace::Btf(ty.btf),
+        _ => LockPlace::Map(pointer.map().unwrap_or(crate::state::MapNo(0))),
+    })
+}
+
+/// The timer argument of a helper. Linux: `process_timer_func`.
+pub(crate) fn timer(cx: &mut StepCx<'_, '_>, meta: &mut Meta, reg: Reg) -> Result<(), Reason> {
+    meta.map = Some(in_map(cx, reg, NamedField::Timer)?);
+    Ok(())
+}
+
+/// The map that a timer, a work item or task work is in.
+///
+/// Linux: `check_map_field_pointer`.
+pub(crate) fn in_map(
+    cx: &StepCx<'_, '_>,
+    reg: Reg,
+    field: NamedField,
+) -> Result<(crate::state::MapNo, Option<crate::state::Id>), Reason> {
+    let text = |text: String| Reason::from(CallError::Kfunc { text });
+    let what = field.type_name();
+    let Some(Value::Pointer(pointer)) = cx.state.reg(reg) else {
+        return Err(text(format!("{reg} doesn't point to a map value")));
+    };
+    let Some(off) = pointer.constant_off() else {
+        return Err(text(format!(
+            "{reg} doesn't have constant offset. {what} has to be at the constant offset"
+        )));
+    };
+    let PointerKind::MapValue { map, uid } = pointer.kind else {
+        return Err(text(format!("{reg} doesn't point to a map value")));
+    };
+    let facts = cx.env.map(map);
+    let name = &facts.name;
+    if facts.btf.is_none() {
+        return Err(text(format!("map '{name}' has to have BTF in order to use {what}")));
+    }
+    let record = fields::record_of_map(cx.env, map);
+    let Some(at) = record.and_then(|record| record.offset_of(field)) else {
+        return Err(text(format!("map '{name}' has no valid {what}")));
+    };
+    if off != i64::from(at) {
+        return Err(text(format!("off {off} doesn't point to 'struct {what}' that is at {at}")));
+    }
+    Ok((map, uid))
+}

@@ -1,0 +1,40 @@
+//! A table of refusals: one row a message, with the error number it comes with.
+
+/// Defines a room's error type from its table.
+///
+/// The columns are: the error number, the variant and its fields, the kernel's text. Fields are
+/// named in the text, by name; further arguments may follow it.
+macro_rules! refusals {
+    (
+        $(#[$meta:meta])*
+        pub enum $Name:ident {
+            $(
+                $errno:ident $Variant:ident $({ $($field:ident: $Ty:ty),* $(,)? })?
+                $text:literal $(, $arg:expr)*;
+            )+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        #[non_exhaustive]
+        pub enum $Name {
+            $(
+                #[doc = concat!("Says: ", stringify!($text))]
+                #[error($text $(, $arg)*)]
+                $Variant $({
+                    $( #[doc = concat!("The `", stringify!($field), "` of the text.")] $field: $Ty ),*
+                })?,
+            )+
+        }
+
+        impl $crate::error::Refusal for $Name {
+            fn errno(&self) -> bpf_abi::errno::Errno {
+                match self {
+                    $( Self::$Variant { .. } => bpf_abi::errno::Errno::$errno, )+
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use refusals;

@@ -1,0 +1,57 @@
+//! 64-bit immediates: numbers, maps, variables of the kernel, functions.
+
+use bpf_abi::map::MapType;
+use bpf_isa::{Imm64, Reg};
+
+use crate::call::fields;
+use crate::cx::StepCx;
+use crate::env::Loaded;
+use crate::error::Reason;
+use crate::scalar::Scalar;
+use crate::state::{MapNo, Number, Pointer, PointerKind, Value};
+use crate::step::StepError;
+
+/// `dst = imm ll`. Linux: `check_ld_imm`.
+pub(crate) fn insn(cx: &mut StepCx<'_, '_>, dst: Reg, imm: Imm64) -> Result<(), Reason> {
+    cx.check_writable(dst)?;
+    let value = match imm {
+        Imm64::Value(value) => Value::Scalar(Number::of(Scalar::constant(value))),
+        Imm64::MapFd(_)
+        | Imm64::MapValue { .. }
+        | Imm64::MapIdx(_)
+        | Imm64::MapIdxValue { .. }
+        | Imm64::BtfId { .. }
+        | Imm64::Func { .. } => {
+            let loaded = cx.env.note(cx.pc).load.ok_or(StepError::NoKernelVariable)?;
+            resolved(cx, loaded)
+        }
+    };
+    cx.state.set(dst, Some(value));
+    Ok(())
+}
+
+fn resolved(cx: &mut StepCx<'_, '_>, loaded: Loaded) -> Value {
+    match loaded {
+        Loaded::Map(map) => {
+            let kind = PointerKind::MapPtr { map, uid: None };
+            Value::Pointer(Pointer::to(kind))
+        }
+        Loaded::MapValue { map, off } => Value::Pointer(value_of(cx, map, off)),
+        Loaded::Variable(pointer) => Value::Pointer(pointer),
+        Loaded::Func(subprog) => Value::Pointer(Pointer::to(PointerKind::Func { subprog })),
+    }
+}
+
+/// A byte of a map's only value.
+fn value_of(cx: &mut StepCx<'_, '_>, map: MapNo, off: u32) -> Pointer {
+    if cx.env.map(map).map_type == MapType::Arena {
+        // Arena addresses need no tracking: every wrong one is caught.
+        return Pointer::to(PointerKind::Arena);
+    }
+    let mut pointer = Pointer::to(PointerKind::MapValue { map, uid: None });
+    pointer.off = i32::try_from(off).unwrap_or(i32::MAX);
+    if fields::map_has_lock(cx.env, map) {
+        pointer.id = Some(cx.fresh_id());
+    }
+    pointer
+}
