@@ -1,5 +1,4 @@
 //! Entering a program, and lookups.
-#![expect(missing_docs, reason = "criterion's macros make public items")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 use std::hint::black_box;
