@@ -19,7 +19,7 @@ use crate::map::Map;
 use crate::percpu::PercpuValues;
 use crate::shape::{MapCore, MapShape};
 use crate::slab::{ElemId, Link, Slab};
-use crate::sync::lock;
+use crate::sync::hold;
 use crate::types::lru::Clock;
 use crate::world::World;
 
@@ -235,7 +235,7 @@ impl Hash {
         let hash = table.hash(key);
         let bucket = table.bucket_of(hash);
         let stripe = table.stripe(bucket);
-        let mut spare = lock(&stripe.0);
+        let mut spare = hold(&stripe.0);
         let old = table.place(bucket, hash, key);
         match old {
             Some(_) if flags.contains(UpdateFlags::NOEXIST) => return Err(MapError::Exists),
@@ -298,7 +298,7 @@ impl Hash {
         let table = &self.table;
         let hash = table.hash(key);
         let bucket = table.bucket_of(hash);
-        let _guard = lock(&table.stripe(bucket).0);
+        let _guard = hold(&table.stripe(bucket).0);
         let place = table.place(bucket, hash, key).ok_or(MapError::NotFound)?;
         last(place.elem);
         table.relink(bucket, place.before, table.slab.next(place.elem));
@@ -412,7 +412,7 @@ impl Map for Hash {
         let value_size =
             self.percpu.as_ref().map_or(table.slab.value_len(), PercpuValues::host_value_size);
         for bucket in start..table.buckets() {
-            let _guard = lock(&table.stripe(bucket).0);
+            let _guard = hold(&table.stripe(bucket).0);
             let elems: Vec<ElemId> = table.elems(bucket).collect();
             if batch.entries.len() + elems.len() > max {
                 if batch.entries.is_empty() {

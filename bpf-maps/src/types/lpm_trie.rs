@@ -28,7 +28,7 @@ use crate::error::MapError;
 use crate::host::BatchKinds;
 use crate::map::Map;
 use crate::shape::{MapCore, MapShape};
-use crate::sync::lock;
+use crate::sync::hold;
 use crate::world::World;
 
 /// Entries at prefixes. Linux: `trie_map_ops`.
@@ -272,7 +272,7 @@ impl LpmTrie {
     }
 
     fn take_node(&self) -> Result<NodeId, MapError> {
-        if let Some(node) = lock(&self.free).pop_front() {
+        if let Some(node) = hold(&self.free).pop_front() {
             return Ok(node);
         }
         let next = |fresh| (fresh < self.nodes.count).then_some(fresh + 1);
@@ -284,7 +284,7 @@ impl LpmTrie {
     /// Frees a node that is out of the trie, once no program stands on it.
     fn free_node(&self, node: NodeId) {
         let free = Arc::clone(&self.free);
-        self.cpus.defer(move || lock(&free).push_back(node));
+        self.cpus.defer(move || hold(&free).push_back(node));
     }
 
     fn prefix<'a>(&self, key: &'a [u8]) -> Result<Prefix<'a>, MapError> {
@@ -408,7 +408,7 @@ impl Map for LpmTrie {
             return Err(MapError::OperationFlags(flags));
         }
         let prefix = self.prefix(key)?;
-        let mut count = lock(&self.count);
+        let mut count = hold(&self.count);
         let is_old = self.exact(prefix).is_some();
         if is_old && flags == UpdateFlags::NOEXIST {
             return Err(MapError::Exists);
@@ -431,7 +431,7 @@ impl Map for LpmTrie {
 
     fn delete(&self, key: &[u8]) -> Result<(), MapError> {
         let prefix = self.prefix(key)?;
-        let mut count = lock(&self.count);
+        let mut count = hold(&self.count);
         let (way, node) = self.exact(prefix).ok_or(MapError::NotFound)?;
         self.remove(&way, node);
         *count -= 1;
@@ -441,14 +441,14 @@ impl Map for LpmTrie {
     fn read(&self, key: &[u8], out: &mut [u8], _: UpdateFlags) -> Result<(), MapError> {
         let prefix = self.prefix(key).map_err(|_| MapError::NotFound)?;
         // The host runs on no CPU, so nothing but the lock keeps nodes.
-        let _guard = lock(&self.count);
+        let _guard = hold(&self.count);
         let node = self.find(prefix).ok_or(MapError::NotFound)?;
         self.nodes.value(node).copy_to(out);
         Ok(())
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), MapError> {
-        let _guard = lock(&self.count);
+        let _guard = hold(&self.count);
         let root = self.get(Slot::Root);
         if root == 0 {
             return Err(MapError::NotFound);

@@ -17,7 +17,7 @@ use crate::handle::MapHandle;
 use crate::host::BatchKinds;
 use crate::map::Map;
 use crate::shape::{MapCore, MapShape};
-use crate::sync::lock;
+use crate::sync::hold;
 use crate::types::hash::Hash;
 use crate::world::World;
 
@@ -93,7 +93,7 @@ impl Kept {
     ) -> bool {
         let addr = map.as_ref().map_or(0, MapHandle::addr);
         let old = {
-            let mut maps = lock(&self.maps);
+            let mut maps = hold(&self.maps);
             if maps.len() <= place {
                 maps.resize(place + 1, None);
             }
@@ -108,7 +108,7 @@ impl Kept {
     }
 
     fn get(&self, place: usize) -> Option<Arc<MapHandle>> {
-        lock(&self.maps).get(place)?.clone()
+        hold(&self.maps).get(place)?.clone()
     }
 }
 
@@ -260,9 +260,9 @@ impl MapOfMaps for HashOfMaps {
         (self as &dyn Map).host().check_writable()?;
         self.shape().check_update_flags(flags)?;
         self.kept.check(&map)?;
-        let mut free = lock(&self.writer);
+        let mut free = hold(&self.writer);
         let old = self.entry(key);
-        let place = free.pop().map_or_else(|| lock(&self.kept.maps).len(), |place| place as usize);
+        let place = free.pop().map_or_else(|| hold(&self.kept.maps).len(), |place| place as usize);
         let entry = Entry { addr: map.addr(), place: place as u64 };
         self.kept.exchange(place, Some(map), None);
         if let Err(error) = self.table.update(CpuId(0), key, &entry.to_bytes(), flags) {
@@ -276,7 +276,7 @@ impl MapOfMaps for HashOfMaps {
     }
 
     fn get(&self, key: &[u8]) -> Option<Arc<MapHandle>> {
-        let _writer = lock(&self.writer);
+        let _writer = hold(&self.writer);
         self.kept.get(wide(self.entry(key)?.place))
     }
 }
@@ -296,7 +296,7 @@ impl Map for HashOfMaps {
     }
 
     fn erase(&self, key: &[u8]) -> Result<(), MapError> {
-        self.remove(key, &mut lock(&self.writer))
+        self.remove(key, &mut hold(&self.writer))
     }
 
     fn read(&self, key: &[u8], out: &mut [u8], _: UpdateFlags) -> Result<(), MapError> {
@@ -318,7 +318,7 @@ impl Map for HashOfMaps {
         max: usize,
         takes: bool,
     ) -> Result<crate::host::Batch, MapError> {
-        let mut free = lock(&self.writer);
+        let mut free = hold(&self.writer);
         let mut batch = self.table.read_batch(cursor, max, takes)?;
         for (_, value) in &mut batch.entries {
             let entry = Entry::of(value).ok_or(MapError::NotFound)?;

@@ -10,7 +10,7 @@ use crate::cpu::CpuId;
 use crate::error::MapError;
 use crate::map::Map;
 use crate::shape::{MapCore, MapShape};
-use crate::sync::lock;
+use crate::sync::hold;
 
 /// Samples that programs wrote and the host has not read yet; what no room was left for is
 /// counted.
@@ -38,7 +38,7 @@ impl PerfBuffer {
 
     /// Takes the oldest sample.
     pub fn pop(&self) -> Option<Vec<u8>> {
-        let mut samples = lock(&self.samples);
+        let mut samples = hold(&self.samples);
         let sample = samples.samples.pop_front()?;
         samples.bytes -= sample.len();
         Some(sample)
@@ -46,11 +46,11 @@ impl PerfBuffer {
 
     /// How many samples were lost since the last time this was asked.
     pub fn take_lost(&self) -> u64 {
-        std::mem::take(&mut lock(&self.samples).lost)
+        std::mem::take(&mut hold(&self.samples).lost)
     }
 
     fn push(&self, sample: &[u8]) -> Result<(), MapError> {
-        let mut samples = lock(&self.samples);
+        let mut samples = hold(&self.samples);
         if sample.len() > self.capacity - samples.bytes {
             samples.lost += 1;
             return Err(MapError::NoSpace);
@@ -101,7 +101,7 @@ impl PerfEventArray {
     /// Returns an error if there is no such slot, if it is empty, or if the buffer is full.
     pub fn output(&self, index: u32, sample: &[u8]) -> Result<(), MapError> {
         self.check_index(index)?;
-        let buffer = lock(&self.slots).get(index as usize).cloned().flatten();
+        let buffer = hold(&self.slots).get(index as usize).cloned().flatten();
         buffer.ok_or(MapError::NotFound)?.push(sample)
     }
 
@@ -110,7 +110,7 @@ impl PerfEventArray {
     }
 
     fn exchange(&self, index: u32, buffer: Option<Arc<PerfBuffer>>) -> Option<Arc<PerfBuffer>> {
-        let mut slots = lock(&self.slots);
+        let mut slots = hold(&self.slots);
         let index = index as usize;
         if slots.len() <= index {
             slots.resize(index + 1, None);

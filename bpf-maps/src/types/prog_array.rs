@@ -25,7 +25,7 @@ use crate::cpu::{CpuId, Cpus};
 use crate::error::MapError;
 use crate::map::Map;
 use crate::shape::{MapCore, MapShape};
-use crate::sync::lock;
+use crate::sync::hold;
 use crate::world::World;
 
 /// Programs at indices, for tail calls. Linux: `prog_array_map_ops`.
@@ -108,12 +108,12 @@ impl ProgArray {
 
     /// The program in a slot.
     pub fn get(&self, index: u32) -> Option<Arc<dyn Runnable>> {
-        lock(&self.programs).get(index as usize)?.clone()
+        hold(&self.programs).get(index as usize)?.clone()
     }
 
     /// Empties every slot.
     pub fn clear(&self) {
-        let filled = lock(&self.programs).len();
+        let filled = hold(&self.programs).len();
         for index in (0..self.shape().max_entries).take(filled) {
             self.exchange(index, None);
         }
@@ -132,7 +132,7 @@ impl ProgArray {
         let slot = index as usize;
         let entry = program.as_ref().map_or(ProgEntry::default(), |program| program.entry());
         let old = {
-            let mut programs = lock(&self.programs);
+            let mut programs = hold(&self.programs);
             if programs.len() <= slot {
                 programs.resize(slot + 1, None);
             }

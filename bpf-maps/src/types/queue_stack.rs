@@ -10,7 +10,7 @@ use crate::cpu::CpuId;
 use crate::error::MapError;
 use crate::map::Map;
 use crate::shape::{MapCore, MapShape};
-use crate::sync::lock;
+use crate::sync::hold;
 
 /// Values in a ring. Linux: `queue_map_ops`, `stack_map_ops`.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Map for QueueStack {
         if !replaces && !flags.is_empty() {
             return Err(MapError::OperationFlags(flags));
         }
-        let mut ring = lock(&self.ring);
+        let mut ring = hold(&self.ring);
         if ring.count == self.shape().max_entries {
             if !replaces {
                 return Err(MapError::Full);
@@ -90,7 +90,7 @@ impl Map for QueueStack {
     }
 
     fn pop(&self, out: &mut [u8]) -> Result<(), MapError> {
-        let mut ring = lock(&self.ring);
+        let mut ring = hold(&self.ring);
         let next = self.next(&ring).inspect_err(|_| out.fill(0))?;
         self.place(&ring, next).copy_to(out);
         if next == 0 {
@@ -102,7 +102,7 @@ impl Map for QueueStack {
     }
 
     fn peek(&self, out: &mut [u8]) -> Result<(), MapError> {
-        let ring = lock(&self.ring);
+        let ring = hold(&self.ring);
         let next = self.next(&ring).inspect_err(|_| out.fill(0))?;
         self.place(&ring, next).copy_to(out);
         Ok(())

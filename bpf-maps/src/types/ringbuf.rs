@@ -29,7 +29,7 @@ use crate::error::MapError;
 use crate::map::Map;
 use crate::mirror::{Mirror, PAGE};
 use crate::shape::{MapCore, MapShape};
-use crate::sync::lock;
+use crate::sync::hold;
 
 /// Records in the order they were reserved. Linux: `ringbuf_map_ops`.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl RingBuf {
         if size > LONGEST || room(size) > self.mask + 1 {
             return None;
         }
-        let mut pending = lock(&self.pending);
+        let mut pending = hold(&self.pending);
         let consumer = self.consumer.0.load(Ordering::Acquire);
         let producer = self.producer.0.load(Ordering::Relaxed);
         while *pending < producer {
@@ -181,7 +181,7 @@ impl RingBuf {
 
     /// Host: reads all records that are ready, in order, and frees their room; how many.
     pub fn consume(&self, mut each: impl FnMut(&[u8])) -> usize {
-        let _reader = lock(&self.reader);
+        let _reader = hold(&self.reader);
         let mut consumer = self.consumer.0.load(Ordering::Relaxed);
         let mut count = 0;
         let mut data = Vec::new();
@@ -209,7 +209,7 @@ impl RingBuf {
     /// Host: waits until a record is ready, but no longer than this; whether one is.
     pub fn wait(&self, timeout: Duration) -> bool {
         let end = Instant::now() + timeout;
-        let mut guard = lock(&self.sleep);
+        let mut guard = hold(&self.sleep);
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let is_ready = loop {
             if self.has_ready() {
@@ -254,7 +254,7 @@ impl RingBuf {
         header.swap(busy & !BUSY | discarded, Ordering::SeqCst);
         let wakes = wakeup.contains(Wakeup::FORCE) || !wakeup.contains(Wakeup::NO);
         if wakes && self.waiting.load(Ordering::SeqCst) != 0 {
-            drop(lock(&self.sleep));
+            drop(hold(&self.sleep));
             self.changed.notify_all();
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::cpu::CpuId;
 use crate::error::MapError;
 use crate::map::Map;
 use crate::shape::{MapCore, MapShape};
-use crate::sync::lock;
+use crate::sync::hold;
 use crate::types::hash::hash;
 use crate::world::World;
 
@@ -60,7 +60,7 @@ impl StackTrace {
         let trace = trace.get(..most).unwrap_or(trace);
         let bytes: Vec<u8> = trace.iter().flat_map(|addr| addr.to_le_bytes()).collect();
         let id = hash(self.seed, &bytes) & (self.count - 1);
-        let mut traces = lock(&self.traces);
+        let mut traces = hold(&self.traces);
         if traces.len() <= id as usize {
             traces.resize(id as usize + 1, None);
         }
@@ -92,13 +92,13 @@ impl Map for StackTrace {
 
     fn delete(&self, key: &[u8]) -> Result<(), MapError> {
         let id = self.shape().index_within(key)? as usize;
-        let removed = lock(&self.traces).get_mut(id).and_then(Option::take);
+        let removed = hold(&self.traces).get_mut(id).and_then(Option::take);
         removed.map(|_| ()).ok_or(MapError::NotFound)
     }
 
     fn read(&self, key: &[u8], out: &mut [u8], _: UpdateFlags) -> Result<(), MapError> {
         let id = self.shape().index(key)? as usize;
-        let traces = lock(&self.traces);
+        let traces = hold(&self.traces);
         let trace = traces.get(id).and_then(Option::as_ref).ok_or(MapError::NotFound)?;
         Self::copy_out(trace, out);
         Ok(())
@@ -106,13 +106,13 @@ impl Map for StackTrace {
 
     fn take(&self, key: &[u8], out: &mut [u8]) -> Result<(), MapError> {
         let id = self.shape().index(key)? as usize;
-        let removed = lock(&self.traces).get_mut(id).and_then(Option::take);
+        let removed = hold(&self.traces).get_mut(id).and_then(Option::take);
         Self::copy_out(&removed.ok_or(MapError::NotFound)?, out);
         Ok(())
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), MapError> {
-        let traces = lock(&self.traces);
+        let traces = hold(&self.traces);
         let is_there = |id: &usize| traces.get(*id).is_some_and(Option::is_some);
         let key = key.map(|key| self.shape().index(key)).transpose()?.map(|id| id as usize);
         let start = key.filter(is_there).map_or(0, |id| id + 1);
