@@ -20,3 +20,6 @@ pub mod fixup;
 
 pub use error::{Place, Reason, Refusal, Rejection};
 pub use options::{Cancel, LogOptions, Options};
+
+#[cfg(test)]
+mod testing;

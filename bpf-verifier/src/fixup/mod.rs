@@ -23,3 +23,6 @@ mod image;
 pub use bind::BindError;
 pub use image::image;
 pub use stack::finish;
+
+#[cfg(test)]
+mod tests;

@@ -52,3 +52,6 @@ pub fn before_walk(env: &mut Env<'_>) {
     fastcall::mark(env);
     env.live_stack = LiveStack::default();
 }
+
+#[cfg(test)]
+mod tests;
