@@ -54,11 +54,11 @@ struct Function {
 }
 
 #[expect(unsafe_code, reason = "a pointer to the program that holds it")]
-// SAFETY: `Function::program` points to the `Interp` that owns it, which is immutable; nothing
+// SAFETY: [callback-target] `Function::program` points to the `Interp` that owns it, which is immutable; nothing
 // else in it is bound to a thread.
 unsafe impl Send for Interp {}
 #[expect(unsafe_code, reason = "a pointer to the program that holds it")]
-// SAFETY: as above.
+// SAFETY: [callback-target] as above.
 unsafe impl Sync for Interp {}
 
 impl fmt::Debug for Interp {
@@ -254,7 +254,7 @@ unsafe extern "C" fn call_back(
     // SAFETY: [callback-target] a function in a register is the address of a `Function`, which
     // lives as long as its program.
     let function = unsafe { &*pointer::<Function>(function) };
-    // SAFETY: the program owns its functions.
+    // SAFETY: [callback-target] the program owns its functions.
     let program = unsafe { &*function.program };
     let args = [r1, r2, r3, r4, r5];
     let stack_depth = function.stack_depth;
@@ -380,7 +380,7 @@ impl<const WATCHED: bool> Bound<WATCHED> {
             known => maps.get(known as usize)?,
         };
         let MapLayout::ProgArray { interp, max_entries, .. } = map.layout else { return None };
-        // SAFETY: `cx` is the run's, and nobody else uses it while no helper runs.
+        // SAFETY: [run-context] `cx` is the run's; nobody else uses it while no helper runs.
         let taken = unsafe { &mut (*self.cx).tail_calls };
         if index >= max_entries || *taken >= MAX_TAIL_CALLS {
             return None;
@@ -465,7 +465,7 @@ impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
 
     #[expect(unsafe_code, reason = "the count is in the run's context")]
     fn tail_calls(&self) -> u32 {
-        // SAFETY: `cx` is the run's, and nobody else uses it while no helper runs.
+        // SAFETY: [run-context] `cx` is the run's; nobody else uses it while no helper runs.
         unsafe { (*self.cx).tail_calls }
     }
 }

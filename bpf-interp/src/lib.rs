@@ -1,3 +1,5 @@
+//! The reference interpreter, for verified programs and for any program.
+//!
 #![doc = include_str!("../README.md")]
 
 pub mod alu;
@@ -16,3 +18,6 @@ pub use fault::{Action, BadAccess, Fault, FaultKind, Wrong};
 pub use memory::{Checked, Permission};
 pub use observe::{NoWitness, Step, Witness};
 pub use plain::{HelperResult, Helpers, Limits, Plain};
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! BPF instructions as data: bytes, meaning and text.
+//!
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

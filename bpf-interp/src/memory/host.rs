@@ -115,7 +115,7 @@ impl Memory for Host<'_> {
             return Err(FaultKind::StackOverflow);
         }
         let words = usize::try_from(depth / 8).unwrap_or(0);
-        // SAFETY: these bytes lie in the room that `new` borrowed, as checked above.
+        // SAFETY: [run-stack] these bytes lie in the room that `new` borrowed, as checked above.
         unsafe { atomic::pointer::<u64>(start).write_bytes(0, words) };
         Ok(())
     }

@@ -2,12 +2,12 @@
 //!
 //! The programs here are vouched for by hand.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![expect(unsafe_code, reason = "vouches for programs and enters them")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::{Checked, Interp, Limits, Permission, Plain, PrepareErrorKind, Step};
 use bpf_abi::exec::{HelperFn, ProgCounters, RunCx};
 use bpf_abi::helper::{
     HelperFlags, HelperProto, LOAD_PACKET, LOAD_PACKET_FAILED, RetKind, RetProto, TypeFlags,
@@ -15,7 +15,6 @@ use bpf_abi::helper::{
 use bpf_abi::image::{BoundHelper, BoundMap, Facts, Image, ImageParts, ImageSubprog, Note};
 use bpf_abi::map::{MapLayout, MapType};
 use bpf_abi::prog::ProgType;
-use bpf_interp::{Checked, Interp, Limits, Permission, Plain, PrepareErrorKind, Step};
 use bpf_isa::asm::assemble;
 use bpf_isa::{Insn, Pc, Program, Slot, decode};
 
