@@ -1,0 +1,191 @@
+//! Raw documents: programs and maps as the kernel is given them, and the world they are in.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use bpf_abi::errno::Errno;
+use bpf_abi::exec::{HelperFn, RunCx};
+use bpf_abi::helper::HelperProto;
+use bpf_abi::image::BoundMap;
+use bpf_abi::map::{MapFlags, MapLayout, MapType};
+use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
+use bpf_abi::spec::{InfoBlob, ProgramSpec};
+use bpf_btf::{Btf, Builder, FuncLinkage, Fwd, KindCode, TypeId};
+use bpf_isa::Slot;
+use bpf_verifier::host::{Host, MapFacts};
+use serde_json::Value;
+
+/// A program and its maps.
+#[derive(Debug)]
+pub(crate) struct Document(Value);
+
+impl Document {
+    /// The documents in a text, one a line.
+    pub(crate) fn read_all(text: &str) -> Vec<Self> {
+        text.lines().map(|line| Self(serde_json::from_str(line).unwrap())).collect()
+    }
+
+    /// The program's name, not cut to the length the kernel keeps.
+    pub(crate) fn full_name(&self) -> &str {
+        self.0["full_name"].as_str().or_else(|| self.0["name"].as_str()).unwrap()
+    }
+
+    /// The world the program is in.
+    pub(crate) fn world(&self) -> World {
+        let maps = self.0["maps"].as_array().unwrap();
+        let maps = (1..).zip(maps).map(|(id, map)| Arc::new(self.map(id, map))).collect();
+        World { maps, kernel: kernel_btf() }
+    }
+
+    fn map(&self, id: u32, map: &Value) -> MapFacts {
+        let name: String = map["name"].as_str().unwrap_or("").chars().take(15).collect();
+        MapFacts {
+            id,
+            name,
+            map_type: MapType::by_name(map["type"].as_str().unwrap()).unwrap(),
+            key_size: number(&map["key_size"]),
+            value_size: number(&map["value_size"]),
+            max_entries: number(&map["max_entries"]),
+            flags: MapFlags::from_bits_retain(number(&map["map_flags"])),
+            map_extra: 0,
+            frozen: false,
+            btf: if map["btf"].is_null() { None } else { self.btf() },
+            btf_key_type_id: TypeId(number(&map["btf_key_type_id"])),
+            btf_value_type_id: TypeId(number(&map["btf_value_type_id"])),
+            inner: None,
+            host: None,
+        }
+    }
+
+    fn btf(&self) -> Option<Arc<Btf>> {
+        let blob = self.0["btf"].as_u64()?;
+        let bytes = bytes(&self.0["blobs"][usize::try_from(blob).unwrap()]);
+        Some(Arc::new(Btf::parse(&bytes).unwrap()))
+    }
+
+    /// The program, with references to maps and kernel functions put in.
+    pub(crate) fn spec(&self, world: &World) -> ProgramSpec {
+        let mut insns: Vec<Slot> = bytes(&self.0["insns"])
+            .chunks_exact(8)
+            .map(|slot| Slot::from_bytes(slot.try_into().unwrap()))
+            .collect();
+        for fixup in self.0["fixups"].as_array().unwrap() {
+            let slot = &mut insns[usize::try_from(fixup["insn"].as_u64().unwrap()).unwrap()];
+            match fixup["kind"].as_str().unwrap() {
+                "map_fd" => (slot.src, slot.imm) = (1, index(&fixup["map"])),
+                "map_value" => (slot.src, slot.imm) = (2, index(&fixup["map"])),
+                "imm_map_fd" => slot.imm = index(&fixup["map"]),
+                _ => {
+                    let name = fixup["name"].as_str().unwrap();
+                    let id = world.kernel.by_name_kind(name, KindCode::Func).unwrap();
+                    slot.imm = id.0.cast_signed();
+                }
+            }
+        }
+        let prog_type = ProgType::by_name(self.0["prog_type"].as_str().unwrap()).unwrap();
+        let mut spec = ProgramSpec::new(self.0["name"].as_str().unwrap(), prog_type, insns);
+        spec.expected_attach_type = AttachType::new(number(&self.0["expected_attach_type"]));
+        spec.flags = ProgFlags::from_bits_retain(number(&self.0["prog_flags"]));
+        spec.license = self.0["license"].as_str().unwrap_or("").to_owned();
+        spec.btf = self.btf();
+        spec.func_info = self.info("func_info");
+        spec.line_info = self.info("line_info");
+        spec
+    }
+
+    fn info(&self, what: &str) -> InfoBlob {
+        InfoBlob {
+            rec_size: number(&self.0[format!("{what}_rec_size")]),
+            bytes: bytes(&self.0[what]),
+        }
+    }
+}
+
+fn number(value: &Value) -> u32 {
+    u32::try_from(value.as_u64().unwrap_or(0)).unwrap()
+}
+
+fn index(value: &Value) -> i32 {
+    i32::try_from(value.as_u64().unwrap()).unwrap()
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    let text = value.as_str().unwrap_or("").as_bytes();
+    let digit = |digit: u8| u8::try_from(char::from(digit).to_digit(16).unwrap()).unwrap();
+    text.chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+/// The kernel functions that the programs call, under the ids that the kernel of the logs has
+/// them under.
+fn kernel_btf() -> Arc<Btf> {
+    static BTF: OnceLock<Arc<Btf>> = OnceLock::new();
+    let make = || {
+        let mut btf = Builder::new();
+        let int = btf.int("int", 4, true);
+        let long = btf.int("__u64", 8, false);
+        let iter = btf.structure("bpf_iter_num", 8, &[("__opaque", long, 0)]);
+        let (iter, int_ptr) = (btf.ptr(iter), btf.ptr(int));
+        let new = btf.proto(int, &[("it", iter), ("start", int), ("end", int)]);
+        let next = btf.proto(int_ptr, &[("it", iter)]);
+        let destroy = btf.proto(TypeId(0), &[("it", iter)]);
+        let functions = [
+            (64211, "bpf_iter_num_destroy", destroy),
+            (64214, "bpf_iter_num_new", new),
+            (64217, "bpf_iter_num_next", next),
+        ];
+        for (id, name, proto) in functions {
+            while btf.fwd("filler", Fwd::Struct) != TypeId(id - 1) {}
+            assert_eq!(btf.func(name, proto, FuncLinkage::Static), TypeId(id));
+        }
+        Arc::new(btf.finish().unwrap())
+    };
+    Arc::clone(BTF.get_or_init(make))
+}
+
+/// Maps that are described, and the kernel's types.
+#[derive(Debug)]
+pub(crate) struct World {
+    maps: Vec<Arc<MapFacts>>,
+    kernel: Arc<Btf>,
+}
+
+impl Host for World {
+    fn map(&self, fd: i32) -> Result<Arc<MapFacts>, Errno> {
+        let map = usize::try_from(fd).ok().and_then(|fd| self.maps.get(fd));
+        map.cloned().ok_or(Errno::EBADF)
+    }
+
+    fn constant(&self, _: &MapFacts, _: u32, _: u32) -> Option<u64> {
+        None
+    }
+
+    fn bind_map(&self, map: &MapFacts) -> BoundMap {
+        BoundMap {
+            name: map.name.clone(),
+            map_type: map.map_type,
+            handle: 0,
+            layout: MapLayout::Opaque,
+            value: None,
+            key_size: map.key_size,
+            value_size: map.value_size,
+            keep: Arc::new(BTreeMap::<u8, u8>::new()),
+        }
+    }
+
+    fn helper_code(&self, _: &'static HelperProto) -> Option<HelperFn> {
+        Some(helper)
+    }
+
+    fn kernel_btf(&self) -> Option<&Arc<Btf>> {
+        Some(&self.kernel)
+    }
+
+    fn check_map_owner(&self, _: &MapFacts, _: &ProgramSpec) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+/// Never called: nothing is run here.
+extern "C" fn helper(_: *mut RunCx, _: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
+    0
+}
