@@ -11,6 +11,7 @@ use bpf_isa::Pc;
 
 use crate::attach::AttachError;
 use crate::call::CallError;
+use crate::fixup::BindError;
 use crate::memory::MemoryError;
 use crate::program::ProgramError;
 use crate::step::StepError;
@@ -59,6 +60,7 @@ macro_rules! rooms {
 rooms! {
     Attach(AttachError) "Found in what the load says of the program as a whole."
     Program(ProgramError) "Found before any path was walked, or in the call graph."
+    Bind(BindError) "Found when an accepted program was to be made ready for a host."
     Walk(WalkError) "Found while going from path to path."
     Step(StepError) "Found in what an instruction does."
     Memory(MemoryError) "Found in memory that would be touched."
@@ -79,6 +81,12 @@ impl fmt::Display for Reason {
 }
 
 impl std::error::Error for Reason {}
+
+impl Refusal for BindError {
+    fn errno(&self) -> Errno {
+        self.errno()
+    }
+}
 
 /// A program, refused: `insn 3 (prog.c:17): R1 !read_ok`.
 #[derive(Clone, Debug, PartialEq, Eq)]
