@@ -336,8 +336,10 @@ impl Filling<'_> {
                     filled.map_err(|error| self.failed(spec, error))?;
                 }
                 MapInitValue::Map(inner) => {
-                    // Maps of maps cannot be made yet, so there is none to put anything into.
-                    return Err(self.missing(spec, format!("map number {inner}")));
+                    let inner = self.maps.get(*inner);
+                    let inner =
+                        inner.ok_or_else(|| self.missing(spec, "a map of no number".to_owned()))?;
+                    self.put_map(map, spec, &init.key, inner)?;
                 }
                 MapInitValue::Program(_) => {}
             }
@@ -348,6 +350,14 @@ impl Filling<'_> {
             map.raw().host().freeze().map_err(|error| self.failed(spec, error))?;
         }
         Ok(())
+    }
+
+    /// Puts a map into a map of maps.
+    fn put_map(&self, map: &Map, spec: &MapSpec, key: &[u8], inner: &Map) -> Result<(), LoadError> {
+        map.set_inner(key, inner).map_err(|error| match error {
+            Error::Map { error, .. } => self.failed(spec, error),
+            _ => self.missing(spec, format!("a slot for map {:?}", inner.name())),
+        })
     }
 
     /// Puts in programs, which were loaded meanwhile.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpf_abi::exec::{Engine, ProgEntry};
+use bpf_abi::exec::{Engine, ProgCounters, ProgEntry};
 use bpf_abi::image::Image;
 use bpf_interp::{Interp, PrepareError};
 use bpf_jit::{CompileError, Compiled, Jit, JitOptions};
@@ -38,6 +38,8 @@ pub enum EngineError {
 #[derive(Debug)]
 pub(crate) struct Engines {
     jit: Option<Jit>,
+    /// Whether programs count their runs and tail calls.
+    counts: bool,
 }
 
 /// What an engine made of a program.
@@ -48,7 +50,7 @@ pub(crate) enum Code {
 }
 
 impl Engines {
-    pub(crate) fn new(choice: EngineChoice) -> Result<Self, RuntimeError> {
+    pub(crate) fn new(choice: EngineChoice, counts: bool) -> Result<Self, RuntimeError> {
         let jit = match choice {
             EngineChoice::Auto => Jit::new(JitOptions::default()).ok(),
             EngineChoice::Jit => {
@@ -56,7 +58,7 @@ impl Engines {
             }
             EngineChoice::Interp => None,
         };
-        Ok(Self { jit })
+        Ok(Self { jit, counts })
     }
 
     /// The engine that programs are prepared for.
@@ -64,17 +66,16 @@ impl Engines {
         if self.jit.is_some() { Engine::Jit } else { Engine::Interp }
     }
 
-    /// Prepares a program.
-    pub(crate) fn prepare(&self, image: &Arc<Image>) -> Result<Code, EngineError> {
-        match &self.jit {
-            Some(jit) => Ok(Code::Jit(jit.compile(image)?)),
-            None => Ok(Code::Interp(Interp::new(Arc::clone(image))?)),
-        }
-    }
-
-    /// The compiler, if there is one.
-    pub(crate) const fn jit(&self) -> Option<&Jit> {
-        self.jit.as_ref()
+    /// Prepares a program; also gives the counters that it counts in, if it does.
+    pub(crate) fn prepare(&self, image: &Arc<Image>) -> Result<(Code, Option<Arc<ProgCounters>>), EngineError> {
+        let counters = self.counts.then(Arc::<ProgCounters>::default);
+        let code = match (&self.jit, &counters) {
+            (Some(jit), None) => Code::Jit(jit.compile(image)?),
+            (Some(jit), Some(counters)) => Code::Jit(jit.compile_counted(image, Arc::clone(counters))?),
+            (None, None) => Code::Interp(Interp::new(Arc::clone(image))?),
+            (None, Some(counters)) => Code::Interp(Interp::counted(Arc::clone(image), Arc::clone(counters))?),
+        };
+        Ok((code, counters))
     }
 }
 

@@ -67,6 +67,7 @@ impl Runtime {
             image,
             log,
             code,
+            counters,
         };
         let object = shared
             .registry

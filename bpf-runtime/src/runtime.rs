@@ -71,6 +71,7 @@ pub enum KernelBtf {
 pub struct Builder {
     cpus: Option<NonZeroU32>,
     engine: EngineChoice,
+    counts: bool,
     kernel_btf: KernelBtf,
     clock: Clock,
     seed: Option<u64>,
@@ -102,6 +103,15 @@ impl Builder {
     #[must_use]
     pub const fn engine(mut self, engine: EngineChoice) -> Self {
         self.engine = engine;
+        self
+    }
+
+    /// Whether programs count how often they run and what comes of their tail calls, for
+    /// [`Program::counters`](crate::Program::counters). Costs a little where they do, and nothing
+    /// where they do not.
+    #[must_use]
+    pub const fn count(mut self, counts: bool) -> Self {
+        self.counts = counts;
         self
     }
 
@@ -141,7 +151,7 @@ impl Builder {
     /// Returns an error if compiled code was asked for and there can be none.
     pub fn build(self) -> Result<Runtime, Error> {
         let cpus = self.cpus.map_or_else(Cpus::available, Cpus::new);
-        let engines = Engines::new(self.engine)?;
+        let engines = Engines::new(self.engine, self.counts)?;
         let random = Random::new(self.seed, cpus.count());
         let shared = Shared {
             cpus,
@@ -172,6 +182,7 @@ impl Runtime {
         Builder {
             cpus: None,
             engine: EngineChoice::default(),
+            counts: false,
             kernel_btf: KernelBtf::default(),
             clock: Clock::default(),
             seed: None,

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use bpf_abi::errno::Errno;
 use bpf_abi::exec::{HelperFn, RunCx};
 use bpf_abi::helper::{ArgKind, ArgProto, RetKind, RetProto, TypeFlags};
+use bpf_maps::types::ringbuf::RingBuf;
 use bpf_maps::{CpuId, Map, MapHandle};
 use smallvec::SmallVec;
 
@@ -225,7 +226,23 @@ pub(crate) struct CallbackCx(pub(crate) u64);
 
 /// A record that was reserved in a ring buffer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Record(pub(crate) u64);
+pub(crate) struct Record<'a> {
+    /// The buffer.
+    pub(crate) ring: &'a RingBuf,
+    /// Where the record is.
+    pub(crate) address: u64,
+}
+
+impl<'a> Arg<'a> for Record<'a> {
+    const PROTO: ArgProto = arg(ArgKind::RingbufMem, TypeFlags::RELEASE);
+
+    unsafe fn read(registers: &mut Registers<'a>) -> Self {
+        let address = registers.take();
+        // SAFETY: [ringbuf-record] the verifier held the program to a record that it reserved,
+        // and the program keeps the map.
+        Self { ring: unsafe { RingBuf::of_record(address) }, address }
+    }
+}
 
 /// Defines arguments that are numbers or opaque addresses: type, contract, how they are read.
 macro_rules! words {
@@ -255,7 +272,6 @@ words! {
     AllocSize, ConstAllocSizeOrZero, PLAIN, |raw| Self(raw);
     Func, Func, PLAIN, |raw| Self(raw);
     CallbackCx, Stack, TypeFlags::MAYBE_NULL, |raw| Self(raw);
-    Record, RingbufMem, TypeFlags::RELEASE, |raw| Self(raw);
 }
 
 /// A map.
@@ -450,9 +466,9 @@ impl<'a> Arg<'a> for MemInOrNull<'a> {
 pub(crate) struct MemWrite<'a>(pub(crate) MemOut<'a>);
 
 impl MemWrite<'_> {
-    /// A copy of the bytes.
-    pub(crate) fn copy(&self) -> SmallVec<[u8; 128]> {
-        self.0.copy()
+    /// How many bytes there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.0.len
     }
 }
 

@@ -17,6 +17,9 @@ mod csum;
 mod xdp;
 mod skb;
 mod redirect;
+mod events;
+mod packet;
+mod fib;
 mod callback;
 mod lock;
 
@@ -29,6 +32,9 @@ pub fn all() -> &'static [&'static Helper] {
 
 /// The helper with this number.
 pub fn find(id: u32) -> Option<&'static Helper> {
+    if id == bpf_abi::helper::LOAD_PACKET {
+        return Some(&packet::load_packet);
+    }
     let at = ALL.binary_search_by_key(&id, |helper| helper.id).ok()?;
     ALL.get(at).copied()
 }
@@ -53,6 +59,7 @@ static ALL: &[&Helper] = &[
     &skb::skb_vlan_push,
     &skb::skb_vlan_pop,
     &redirect::redirect,
+    &events::perf_event_output,
     &skb::skb_load_bytes,
     &csum::csum_diff,
     &skb::skb_change_type,
@@ -69,6 +76,7 @@ static ALL: &[&Helper] = &[
     &xdp::xdp_adjust_meta,
     &xdp::xdp_adjust_tail,
     &skb::skb_load_bytes_relative,
+    &fib::fib_lookup,
     &map::map_push_elem,
     &map::map_pop_elem,
     &map::map_peek_elem,
@@ -81,6 +89,11 @@ static ALL: &[&Helper] = &[
     &time::jiffies64,
     &time::ktime_get_boot_ns,
     &time::ktime_get_coarse_ns,
+    &events::ringbuf_output,
+    &events::ringbuf_reserve,
+    &events::ringbuf_submit,
+    &events::ringbuf_discard,
+    &events::ringbuf_query,
     &callback::for_each_map_elem,
     &print::snprintf,
     &print::trace_vprintk,

@@ -6,7 +6,6 @@ use bpf_maps::CpuId;
 use super::args::{Ctx, MapRef};
 use super::define::helper;
 use crate::packet::Redirect;
-use crate::run::Packet;
 
 /// What an XDP program returns for a packet that is to go elsewhere. Linux: `XDP_REDIRECT`.
 const XDP_REDIRECT: u64 = 4;
@@ -52,8 +51,7 @@ helper! {
         if !found {
             return flags & MISSED;
         }
-        let Some(id) = Packet::map_id(&env.shared, map.register()) else { return XDP_ABORTED };
-        env.redirect.set(Some(Redirect::Map { map: id, key, flags }));
+        env.redirect.set(Some(Redirect::Map { map: map.map().core().id(), key, flags }));
         XDP_REDIRECT
     }
 }

@@ -98,6 +98,7 @@ impl MapObject {
             key: TypeId(spec.btf_key_type_id),
             value: TypeId(spec.btf_value_type_id),
         };
+        map.core().set_id(id);
         Self { id, handle: MapHandle::new(map), types, inner: spec.inner.as_deref().cloned() }
     }
 
@@ -329,6 +330,21 @@ impl Map {
         let stride =
             if is_percpu(self.map_type()) { size.next_multiple_of(8) } else { value.len() };
         value.chunks(stride.max(1)).map(move |chunk| chunk.get(..size).unwrap_or(chunk))
+    }
+
+    /// Puts a map into this map of maps.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if this is no map of maps, or if the other is not like the maps that it
+    /// holds.
+    pub fn set_inner(&self, key: &[u8], inner: &Self) -> Result<(), Error> {
+        let Some(outer) = self.raw().as_map_of_maps() else {
+            let (name, map_type) = (self.name().to_owned(), self.map_type());
+            return Err(Error::WrongMapType { name, map_type, wanted: "a map of maps" });
+        };
+        let set = outer.set(key, Arc::clone(&inner.object.handle), UpdateFlags::empty());
+        set.map_err(|error| self.failed(error))
     }
 
     pub(crate) fn failed(&self, error: MapError) -> Error {

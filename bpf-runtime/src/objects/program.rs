@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bpf_abi::errno::Errno;
-use bpf_abi::exec::{Engine, ProgArrayOwner, ProgEntry, Runnable};
+use bpf_abi::exec::{Engine, ProgArrayOwner, ProgCounters, ProgEntry, Runnable};
 use bpf_abi::id::{MapId, ProgId};
 use bpf_abi::image::Image;
 use bpf_abi::limits::OBJ_NAME_LEN;
@@ -49,6 +49,7 @@ pub(crate) struct ProgramObject {
     pub(crate) loaded: SystemTime,
     pub(crate) runs: Counter,
     pub(crate) run_time: Counter,
+    pub(crate) counters: Option<Arc<ProgCounters>>,
     code: Option<Code>,
     cpus: bpf_maps::Cpus,
 }
@@ -105,6 +106,17 @@ pub struct ProgramInfo {
     pub run_time_ns: u64,
 }
 
+/// What a program has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// How often it ran, entered by the host or by a tail call.
+    pub runs: u64,
+    /// How many tail calls it took.
+    pub tail_calls: u64,
+    /// How many of its tail calls fell through.
+    pub fallen_through: u64,
+}
+
 /// A program's fingerprint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tag(pub [u8; 8]);
@@ -148,11 +160,12 @@ pub(crate) struct Parts {
     pub(crate) log: String,
     pub(crate) maps: Vec<Arc<MapObject>>,
     pub(crate) code: Code,
+    pub(crate) counters: Option<Arc<ProgCounters>>,
 }
 
 impl ProgramObject {
     pub(crate) fn new(id: ProgId, parts: Parts, shared: &Shared) -> Self {
-        let Parts { spec, object, image, log, maps, code } = parts;
+        let Parts { spec, object, image, log, maps, code, counters } = parts;
         Self {
             id,
             tag: Tag::of(&spec.insns),
@@ -164,6 +177,7 @@ impl ProgramObject {
             loaded: SystemTime::now(),
             runs: Counter::default(),
             run_time: Counter::default(),
+            counters,
             code: Some(code),
             cpus: shared.cpus.clone(),
         }
@@ -292,6 +306,22 @@ impl Program {
             run_count: object.runs.get(),
             run_time_ns: object.run_time.get(),
         }
+    }
+
+    /// How often it ran and what came of its tail calls, if the runtime was built to
+    /// [count](crate::Builder::count).
+    pub fn counters(&self) -> Option<Counters> {
+        let counters = self.object.counters.as_ref()?;
+        Some(Counters {
+            runs: counters.runs.load(Ordering::Relaxed),
+            tail_calls: counters.tail_calls.load(Ordering::Relaxed),
+            fallen_through: counters.fallen_through.load(Ordering::Relaxed),
+        })
+    }
+
+    /// The object it comes from; empty for none.
+    pub fn object_name(&self) -> &str {
+        &self.object.object
     }
 
     /// The program as program arrays hold it.

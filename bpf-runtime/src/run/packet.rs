@@ -1,6 +1,5 @@
 //! A packet, ready for programs: the fast way in.
 
-use bpf_abi::id::MapId;
 use bpf_abi::prog::ProgType;
 
 use crate::enter::{self, Outcome};
@@ -125,12 +124,6 @@ impl Packet {
     /// How many tail calls the last run took.
     pub const fn tail_calls(&self) -> u32 {
         self.tail_calls
-    }
-
-    /// The map that a redirect goes through.
-    pub(crate) fn map_id(shared: &crate::runtime::Shared, register: u64) -> Option<MapId> {
-        let maps = shared.registry.maps();
-        maps.iter().find(|map| map.handle.addr() == register).map(|map| map.id)
     }
 }
 
