@@ -67,13 +67,20 @@ impl Engines {
     }
 
     /// Prepares a program; also gives the counters that it counts in, if it does.
-    pub(crate) fn prepare(&self, image: &Arc<Image>) -> Result<(Code, Option<Arc<ProgCounters>>), EngineError> {
+    pub(crate) fn prepare(
+        &self,
+        image: &Arc<Image>,
+    ) -> Result<(Code, Option<Arc<ProgCounters>>), EngineError> {
         let counters = self.counts.then(Arc::<ProgCounters>::default);
         let code = match (&self.jit, &counters) {
             (Some(jit), None) => Code::Jit(jit.compile(image)?),
-            (Some(jit), Some(counters)) => Code::Jit(jit.compile_counted(image, Arc::clone(counters))?),
+            (Some(jit), Some(counters)) => {
+                Code::Jit(jit.compile_counted(image, Arc::clone(counters))?)
+            }
             (None, None) => Code::Interp(Interp::new(Arc::clone(image))?),
-            (None, Some(counters)) => Code::Interp(Interp::counted(Arc::clone(image), Arc::clone(counters))?),
+            (None, Some(counters)) => {
+                Code::Interp(Interp::counted(Arc::clone(image), Arc::clone(counters))?)
+            }
         };
         Ok((code, counters))
     }

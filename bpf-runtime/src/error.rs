@@ -225,16 +225,12 @@ pub enum LoadError {
     },
 
     /// The program calls a helper that this runtime does not provide for its type.
-    #[error(
-        "{place}: helper bpf_{helper} (number {id}) is not provided for programs of type {prog_type}"
-    )]
+    #[error("{place}: helper bpf_{helper} is not provided for programs of type {prog_type}")]
     MissingHelper {
         /// Where.
         place: Place,
         /// The helper's name, without `bpf_`.
         helper: String,
-        /// Its number.
-        id: u32,
         /// The program's type.
         prog_type: ProgType,
     },
@@ -340,12 +336,11 @@ mod tests {
         let error = LoadError::MissingHelper {
             place,
             helper: "sk_release".into(),
-            id: 86,
             prog_type: ProgType::Xdp,
         };
         assert_eq!(
             error.to_string(),
-            "fw: xdp: filter: helper bpf_sk_release (number 86) is not provided for programs of type xdp"
+            "fw: xdp: filter: helper bpf_sk_release is not provided for programs of type xdp"
         );
         let error = Error::NoSuchMap { object: "fw".into(), name: "m".into(), known: vec![] };
         assert_eq!(error.to_string(), "fw has no map \"m\"; it has none");

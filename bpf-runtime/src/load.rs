@@ -5,11 +5,10 @@ use std::sync::Arc;
 use bpf_abi::image::Image;
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::{ProgramSpec, ReferenceTo};
-use bpf_isa::Slot;
-use bpf_verifier::Options;
+use bpf_verifier::fixup::BindError;
+use bpf_verifier::{Options, Reason, Rejection, Stats, Verdict, verify};
 
-use crate::error::{LoadError, Place};
-use crate::helpers;
+use crate::error::{LoadError, Place, Rejected};
 use crate::host::LoadHost;
 use crate::objects::map::MapObject;
 use crate::objects::program::{Parts, Program};
@@ -40,11 +39,13 @@ impl Runtime {
         };
         self.check_type(spec, &place)?;
         self.check_references(spec, around, &place)?;
-        check_helpers(spec, &place)?;
 
         let host = LoadHost::new(shared, spec, around.maps);
-        let (image, log) = verified(spec, &host, around.options, &place)?;
-        self.accept(spec, around, place, Arc::new(image), log)
+        let Verdict { result, log, stats, .. } = verify(spec, &host, around.options);
+        match result {
+            Ok(image) => self.accept(spec, around, place, Arc::new(image), log, stats),
+            Err(rejection) => Err(refused(rejection, log, spec, place)),
+        }
     }
 
     /// Takes in a program that was verified.
@@ -55,9 +56,10 @@ impl Runtime {
         place: Place,
         image: Arc<Image>,
         log: String,
+        verified: Stats,
     ) -> Result<Program, LoadError> {
         let shared = &self.shared;
-        let code =
+        let (code, counters) =
             shared.engines.prepare(&image).map_err(|error| LoadError::Engine { place, error })?;
 
         let parts = Parts {
@@ -66,6 +68,7 @@ impl Runtime {
             maps: used_maps(spec, around.maps),
             image,
             log,
+            verified,
             code,
             counters,
         };
@@ -130,48 +133,15 @@ impl Runtime {
     }
 }
 
-/// The verifier's judgement: the program to run, and the log.
-fn verified(
-    _spec: &ProgramSpec,
-    _host: &LoadHost<'_>,
-    _options: &Options,
-    place: &Place,
-) -> Result<(Image, String), LoadError> {
-    Err(LoadError::Unsupported { place: place.clone(), what: "verification".to_owned() })
-}
-
-/// The numbers of the helpers that instructions call.
-fn called_helpers(insns: &[Slot]) -> impl Iterator<Item = u32> + '_ {
-    const CALL: u8 = 0x85;
-    insns
-        .iter()
-        .filter(|slot| slot.opcode == CALL && slot.src == 0)
-        .filter_map(|slot| u32::try_from(slot.imm).ok())
-}
-
-/// Refuses a program that calls a helper that Linux has for programs of its type, and this
-/// runtime has not. Whether the program may call it at all is the verifier's to say.
-fn check_helpers(spec: &ProgramSpec, place: &Place) -> Result<(), LoadError> {
-    use bpf_abi::helper::hooks::{Hook, Lookup};
-    let hook = Hook {
-        prog_type: spec.prog_type,
-        attach_type: spec.expected_attach_type,
-        sleepable: spec.flags.contains(bpf_abi::prog::ProgFlags::SLEEPABLE),
-        target: "",
-    };
-    for id in called_helpers(&spec.insns) {
-        let Lookup::Found(proto) = hook.helper(id) else { continue };
-        let provided = helpers::find(id).is_some_and(|helper| helper.works_for(spec.prog_type));
-        if !provided {
-            return Err(LoadError::MissingHelper {
-                place: place.clone(),
-                helper: proto.name.to_owned(),
-                id,
-                prog_type: spec.prog_type,
-            });
-        }
+/// Why an accepted program's parts could not be bound, or why the program was refused.
+fn refused(rejection: Rejection, log: String, spec: &ProgramSpec, place: Place) -> LoadError {
+    if let Reason::Bind(error) = &rejection.reason
+        && let BindError::Helper { name, .. } = error.as_ref()
+    {
+        let (helper, prog_type) = (name.clone(), spec.prog_type);
+        return LoadError::MissingHelper { place, helper, prog_type };
     }
-    Ok(())
+    LoadError::Rejected(Box::new(Rejected { place, rejection, log }))
 }
 
 /// The maps that a program names, each once, in the order of their first mention.

@@ -14,6 +14,7 @@ use bpf_abi::limits::OBJ_NAME_LEN;
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
 use bpf_abi::spec::ProgramSpec;
 use bpf_isa::Slot;
+use bpf_verifier::Stats;
 use sha2::{Digest, Sha256};
 
 use crate::engine::Code;
@@ -45,6 +46,7 @@ pub(crate) struct ProgramObject {
     pub(crate) tag: Tag,
     pub(crate) image: Arc<Image>,
     pub(crate) log: String,
+    pub(crate) verified: Stats,
     pub(crate) maps: Vec<Arc<MapObject>>,
     pub(crate) loaded: SystemTime,
     pub(crate) runs: Counter,
@@ -96,6 +98,8 @@ pub struct ProgramInfo {
     pub xlated_insns: usize,
     /// How many bytes of machine code it has; 0 if it is interpreted.
     pub jited_bytes: usize,
+    /// How many instructions the verifier walked.
+    pub verified_insns: u32,
     /// The maps it uses.
     pub map_ids: Vec<MapId>,
     /// When it was loaded.
@@ -158,6 +162,7 @@ pub(crate) struct Parts {
     pub(crate) object: String,
     pub(crate) image: Arc<Image>,
     pub(crate) log: String,
+    pub(crate) verified: Stats,
     pub(crate) maps: Vec<Arc<MapObject>>,
     pub(crate) code: Code,
     pub(crate) counters: Option<Arc<ProgCounters>>,
@@ -165,7 +170,7 @@ pub(crate) struct Parts {
 
 impl ProgramObject {
     pub(crate) fn new(id: ProgId, parts: Parts, shared: &Shared) -> Self {
-        let Parts { spec, object, image, log, maps, code, counters } = parts;
+        let Parts { spec, object, image, log, verified, maps, code, counters } = parts;
         Self {
             id,
             tag: Tag::of(&spec.insns),
@@ -173,6 +178,7 @@ impl ProgramObject {
             object,
             image,
             log,
+            verified,
             maps,
             loaded: SystemTime::now(),
             runs: Counter::default(),
@@ -279,6 +285,11 @@ impl Program {
         &self.object.log
     }
 
+    /// What the verifier counted.
+    pub fn verifier_stats(&self) -> &Stats {
+        &self.object.verified
+    }
+
     /// Its machine code beside the instructions it was made of; `None` if it is interpreted.
     pub fn listing(&self) -> Option<String> {
         match self.object.code() {
@@ -301,6 +312,7 @@ impl Program {
             engine: object.code().engine(),
             xlated_insns: object.image.program.len(),
             jited_bytes: object.code().jited_len(),
+            verified_insns: object.verified.insns_processed,
             map_ids: object.maps.iter().map(|map| map.id).collect(),
             loaded: object.loaded,
             run_count: object.runs.get(),
