@@ -314,6 +314,40 @@ impl Btf {
         (self.kind_code(id) == Some(kind)).then_some(at)
     }
 
+    /// Adds a record after the last, given as its words.
+    pub(crate) fn add_record(&mut self, words: &[u32]) -> TypeId {
+        let id = TypeId(self.end_id());
+        let mut types = core::mem::take(&mut self.types).into_vec();
+        let mut offsets = core::mem::take(&mut self.offsets).into_vec();
+        offsets.push(u32::try_from(types.len()).unwrap_or(u32::MAX));
+        words.iter().for_each(|word| types.extend_from_slice(&word.to_le_bytes()));
+        self.types = types.into();
+        self.offsets = offsets.into();
+        self.by_name = OnceLock::new();
+        self.tags = OnceLock::new();
+        self.alignments = OnceLock::new();
+        id
+    }
+
+    /// Where a name is among its own strings; it is added after the last if it is not there.
+    pub(crate) fn find_or_add_name(&mut self, name: &str) -> NameOff {
+        let name = name.as_bytes().split(|byte| *byte == 0).next().unwrap_or_default();
+        let mut at = 0;
+        for string in self.strings.split_inclusive(|byte| *byte == 0) {
+            if string.strip_suffix(&[0]) == Some(name) {
+                break;
+            }
+            at += string.len();
+        }
+        if at == self.strings.len() {
+            let mut strings = core::mem::take(&mut self.strings).into_vec();
+            strings.extend_from_slice(name);
+            strings.push(0);
+            self.strings = strings.into();
+        }
+        NameOff(self.first_name.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)))
+    }
+
     /// Overwrites a word of the type section.
     pub(crate) fn put(&mut self, at: usize, word: u32) {
         if let Some(bytes) = self.types.get_mut(at..at + 4) {

@@ -8,8 +8,8 @@ use bpf_abi::spec::AttachTo;
 pub struct SectionMeaning {
     /// The program type.
     pub prog_type: ProgType,
-    /// The attach type expected at load.
-    pub attach_type: AttachType,
+    /// The attach type expected at load; `None` is one that Linux 6.18 does not know.
+    pub attach_type: Option<AttachType>,
     /// The flags of the load.
     pub flags: ProgFlags,
     /// What the programs attach to, if the name says so.
@@ -35,13 +35,13 @@ struct Row {
     /// Whether `name/REST` is meant too.
     is_prefix: bool,
     prog_type: ProgType,
-    attach_type: AttachType,
+    attach_type: Option<AttachType>,
     flags: ProgFlags,
     rest: Rest,
 }
 
 /// The columns are: the name; `exact`, or `prefix` where `/REST` may follow; the program type; the
-/// attach type (`CgroupInetIngress` is number 0); the flags of the load; what REST is.
+/// attach type (`CgroupInetIngress` is number 0, `Newer` is newer than Linux 6.18); the flags of the load; what REST is.
 macro_rules! sections {
     ($( $name:literal $match:ident $prog:ident $attach:ident [$($flag:ident)*] $rest:ident; )+) => {
         /// Every name that libbpf 1.7 knows.
@@ -50,11 +50,21 @@ macro_rules! sections {
                 name: $name,
                 is_prefix: is_prefix!($match),
                 prog_type: ProgType::$prog,
-                attach_type: AttachType::$attach,
+                attach_type: attach_type!($attach),
                 flags: ProgFlags::from_bits_retain(0 $(| ProgFlags::$flag.bits())*),
                 rest: Rest::$rest,
             },
         )+ ];
+    };
+}
+
+/// The words of the fourth column.
+macro_rules! attach_type {
+    (Newer) => {
+        None
+    };
+    ($attach:ident) => {
+        Some(AttachType::$attach)
     };
 }
 
@@ -89,8 +99,8 @@ sections! {
     "uprobe.session.s" prefix Kprobe TraceUprobeSession [SLEEPABLE] Other;
     "ksyscall" prefix Kprobe CgroupInetIngress [] Other;
     "kretsyscall" prefix Kprobe CgroupInetIngress [] Other;
-    "usdt" prefix Kprobe CgroupInetIngress [] Other;
-    "usdt.s" prefix Kprobe CgroupInetIngress [SLEEPABLE] Other;
+    "usdt" prefix Kprobe TraceUprobeMulti [] Other;
+    "usdt.s" prefix Kprobe TraceUprobeMulti [SLEEPABLE] Other;
     "tc/ingress" exact SchedCls TcxIngress [] Other;
     "tc/egress" exact SchedCls TcxEgress [] Other;
     "tcx/ingress" exact SchedCls TcxIngress [] Other;
@@ -113,6 +123,8 @@ sections! {
     "fentry.s" prefix Tracing TraceFentry [SLEEPABLE] Kernel;
     "fmod_ret.s" prefix Tracing ModifyReturn [SLEEPABLE] Kernel;
     "fexit.s" prefix Tracing TraceFexit [SLEEPABLE] Kernel;
+    "fsession" prefix Tracing Newer [] Kernel;
+    "fsession.s" prefix Tracing Newer [SLEEPABLE] Kernel;
     "freplace" prefix Ext CgroupInetIngress [] Function;
     "lsm" prefix Lsm LsmMac [] Kernel;
     "lsm.s" prefix Lsm LsmMac [SLEEPABLE] Kernel;
@@ -189,11 +201,8 @@ sections! {
 pub fn section_meaning(name: &str) -> Option<SectionMeaning> {
     let (row, rest) = SECTIONS.iter().find_map(|row| {
         let rest = name.strip_prefix(row.name)?;
-        match rest.strip_prefix('/') {
-            _ if rest.is_empty() => Some((row, "")),
-            Some(rest) if row.is_prefix => Some((row, rest)),
-            _ => None,
-        }
+        let target = rest.strip_prefix('/').filter(|_| row.is_prefix);
+        target.or(rest.is_empty().then_some("")).map(|target| (row, target))
     })?;
     let attach_to = if rest.is_empty() {
         None
@@ -217,7 +226,7 @@ mod tests {
     fn names_mean_what_libbpf_says() {
         let meaning = |name| {
             let meaning = section_meaning(name).unwrap();
-            (meaning.prog_type, meaning.attach_type.number(), meaning.flags.bits())
+            (meaning.prog_type, meaning.attach_type.unwrap().number(), meaning.flags.bits())
         };
         assert_eq!(meaning("xdp"), (ProgType::Xdp, 37, 0));
         assert_eq!(meaning("xdp.frags/devmap"), (ProgType::Xdp, 33, 32));
