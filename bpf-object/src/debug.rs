@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use bpf_abi::spec::InfoBlob;
 use bpf_btf::Btf;
-use bpf_btf::ext::{
-    BtfExt, FUNC_INFO_SIZE, FuncInfo, LINE_INFO_SIZE, LineInfo, SectionInfo, encode_array,
-};
+use bpf_btf::ext::{BtfExt, FuncInfo, LineInfo, Record, SectionInfo, encode_array};
 
 use crate::elf::Elf;
 use crate::relocate::Part;
@@ -18,87 +16,93 @@ pub(crate) struct Debug {
     lines: HashMap<usize, Vec<LineInfo>>,
 }
 
+/// A record that says where it belongs.
+trait Placed: Record + Copy {
+    fn place(&self) -> u32;
+    fn at(self, place: u32) -> Self;
+}
+
+impl Placed for FuncInfo {
+    fn place(&self) -> u32 {
+        self.insn_off
+    }
+
+    fn at(self, insn_off: u32) -> Self {
+        Self { insn_off, ..self }
+    }
+}
+
+impl Placed for LineInfo {
+    fn place(&self) -> u32 {
+        self.insn_off
+    }
+
+    fn at(self, insn_off: u32) -> Self {
+        Self { insn_off, ..self }
+    }
+}
+
 impl Debug {
-    /// Sorts the records of an object by section.
+    /// Sorts the records of an object by section and place.
     pub(crate) fn new(ext: &BtfExt, btf: &Btf, elf: &Elf<'_>) -> Self {
         Self {
-            functions: by_section(&ext.func_info, btf, elf, |record| FuncInfo {
-                insn_off: record.insn_off / 8,
-                ..*record
-            }),
-            lines: by_section(&ext.line_info, btf, elf, |record| LineInfo {
-                insn_off: record.insn_off / 8,
-                ..*record
-            }),
+            functions: by_section(&ext.func_info, btf, elf),
+            lines: by_section(&ext.line_info, btf, elf),
         }
     }
 
-    /// Which function begins where in a program made of these parts. Empty if the program's own
-    /// first function has no record: then libbpf hands none to the kernel.
+    /// Which function begins where in a program made of these parts.
     pub(crate) fn func_info(&self, parts: &[Part]) -> InfoBlob {
-        let records = gather(
-            &self.functions,
-            parts,
-            |record| record.insn_off,
-            |record, off| FuncInfo { insn_off: off, ..record },
-        );
-        let bytes = if records.first().is_some_and(|first| first.insn_off == 0) {
-            encode_array(&records)
-        } else {
-            Vec::new()
-        };
-        InfoBlob { rec_size: FUNC_INFO_SIZE, bytes }
+        gather(&self.functions, parts)
     }
 
     /// Which line an instruction of such a program comes from.
     pub(crate) fn line_info(&self, parts: &[Part]) -> InfoBlob {
-        let records = gather(
-            &self.lines,
-            parts,
-            |record| record.insn_off,
-            |record, off| LineInfo { insn_off: off, ..record },
-        );
-        let bytes = if records.first().is_some_and(|first| first.insn_off == 0) {
-            encode_array(&records)
-        } else {
-            Vec::new()
-        };
-        InfoBlob { rec_size: LINE_INFO_SIZE, bytes }
+        gather(&self.lines, parts)
+    }
+
+    /// How many bytes of records a part brings along.
+    pub(crate) fn weight(&self, part: Part) -> usize {
+        size_of_val(within(&self.functions, part)) + size_of_val(within(&self.lines, part))
     }
 }
 
-fn by_section<T>(
+fn by_section<T: Placed>(
     sections: &[SectionInfo<T>],
     btf: &Btf,
     elf: &Elf<'_>,
-    in_slots: impl Fn(&T) -> T,
 ) -> HashMap<usize, Vec<T>> {
     let mut found: HashMap<usize, Vec<T>> = HashMap::new();
     for section in sections {
         if let Some(index) = elf.section_index(btf.name(section.section)) {
-            found.entry(index).or_default().extend(section.records.iter().map(&in_slots));
+            let records = section.records.iter().map(|record| record.at(record.place() / 8));
+            found.entry(index).or_default().extend(records);
         }
     }
+    found.values_mut().for_each(|records| records.sort_by_key(Placed::place));
     found
 }
 
-/// The records that lie in the parts, moved to where the parts are.
-fn gather<T: Copy>(
-    records: &HashMap<usize, Vec<T>>,
-    parts: &[Part],
-    place: impl Fn(&T) -> u32,
-    moved: impl Fn(T, u32) -> T,
-) -> Vec<T> {
+/// The records that lie in a part.
+fn within<T: Placed>(records: &HashMap<usize, Vec<T>>, part: Part) -> &[T] {
+    let own = records.get(&part.section).map_or(&[][..], Vec::as_slice);
+    let before = |end: usize| own.partition_point(|record| (record.place() as usize) < end);
+    &own[before(part.from)..before(part.from + part.len)]
+}
+
+/// The records that lie in the parts, moved to where the parts are. If the first part, which is the program's own
+/// function, has none, there are none: so does libbpf, and so the kernel wants it.
+fn gather<T: Placed>(records: &HashMap<usize, Vec<T>>, parts: &[Part]) -> InfoBlob {
     let mut gathered = Vec::new();
     for part in parts {
-        let of_section = records.get(&part.section).map_or(&[][..], Vec::as_slice);
-        for record in of_section {
-            let inside = (place(record) as usize).checked_sub(part.from);
-            let Some(inside) = inside.filter(|inside| *inside < part.len) else { continue };
-            if let Ok(off) = u32::try_from(part.to + inside) {
-                gathered.push(moved(*record, off));
-            }
+        let own = within(records, *part);
+        if gathered.is_empty() && own.is_empty() {
+            break;
+        }
+        for record in own {
+            let place = part.to + (record.place() as usize - part.from);
+            gathered.push(record.at(u32::try_from(place).unwrap_or(u32::MAX)));
         }
     }
-    gathered
+    InfoBlob { rec_size: T::SIZE, bytes: encode_array(&gathered) }
 }

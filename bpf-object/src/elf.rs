@@ -2,7 +2,7 @@
 
 use object::read::elf::{ElfFile64, FileHeader as _};
 use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _};
-use object::{RelocationFlags, RelocationTarget, SectionFlags, SymbolFlags, SymbolSection, elf};
+use object::{RelocationFlags, RelocationTarget, SectionFlags, SymbolFlags, elf};
 
 use crate::error::ReadError;
 
@@ -99,9 +99,10 @@ impl<'a> Elf<'a> {
             let index = section.index().0;
             let name = section.name().map_err(broken)?;
             let kind = kind_of(&section);
-            let data = match kind {
-                SectionKind::Zeros => &[],
-                _ => section.data().map_err(|error| ReadError::section(name, error.to_string()))?,
+            let data = if kind == SectionKind::Zeros {
+                &[]
+            } else {
+                section.data().map_err(|error| ReadError::section(name, error.to_string()))?
             };
             let mut relocations = Vec::new();
             for (offset, relocation) in section.relocations() {
@@ -121,16 +122,8 @@ impl<'a> Elf<'a> {
                 name,
                 value: symbol.address(),
                 size: symbol.size(),
-                section: match symbol.section() {
-                    SymbolSection::Section(index) => Some(index.0),
-                    _ => None,
-                },
-                kind: match symbol.kind() {
-                    object::SymbolKind::Text => SymbolKind::Function,
-                    object::SymbolKind::Data => SymbolKind::Object,
-                    object::SymbolKind::Section => SymbolKind::Section,
-                    _ => SymbolKind::Other,
-                },
+                section: symbol.section_index().map(|index| index.0),
+                kind: kind_of_symbol(symbol.kind()),
                 is_local: symbol.is_local(),
                 is_weak: symbol.is_weak(),
                 is_hidden: is_hidden(symbol.flags()),
@@ -164,13 +157,21 @@ fn kind_of(section: &object::read::elf::ElfSection64<'_, '_, LittleEndian>) -> S
     }
 }
 
-fn is_hidden<S, Y>(flags: SymbolFlags<S, Y>) -> bool {
-    match flags {
-        SymbolFlags::Elf { st_other, .. } => {
-            matches!(elf::SymbolVisibility(st_other.0 & 3), elf::STV_HIDDEN | elf::STV_INTERNAL)
-        }
-        _ => false,
+fn kind_of_symbol(kind: object::SymbolKind) -> SymbolKind {
+    if kind == object::SymbolKind::Text {
+        SymbolKind::Function
+    } else if kind == object::SymbolKind::Data {
+        SymbolKind::Object
+    } else if kind == object::SymbolKind::Section {
+        SymbolKind::Section
+    } else {
+        SymbolKind::Other
     }
+}
+
+fn is_hidden<S, Y>(flags: SymbolFlags<S, Y>) -> bool {
+    let SymbolFlags::Elf { st_other, .. } = flags else { return false };
+    matches!(elf::SymbolVisibility(st_other.0 & 3), elf::STV_HIDDEN | elf::STV_INTERNAL)
 }
 
 /// The entry at `index`, with empty ones made before it. Indices come from the file, where every

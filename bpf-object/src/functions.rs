@@ -1,9 +1,11 @@
 //! Functions: which are programs, and which are appended to the programs that call them.
 
+use std::collections::HashSet;
+
 use crate::elf::{Elf, SectionKind, Symbol, SymbolKind};
 use crate::error::ReadError;
 
-/// Where helpers of programs are: functions that are no programs of their own.
+/// Where functions are that are no programs of their own.
 pub(crate) const TEXT: &str = ".text";
 
 /// A function of an object.
@@ -17,45 +19,82 @@ pub(crate) struct Function<'a> {
     pub(crate) start: usize,
     /// How many slots it has.
     pub(crate) len: usize,
+    is_local: bool,
 }
 
-/// All functions of an object, in the order of the sections, then of the symbols.
+/// All functions of an object, by section and place.
 #[derive(Debug)]
 pub(crate) struct Functions<'a> {
     /// Those that are programs.
     pub(crate) programs: Vec<Function<'a>>,
-    /// Those that are called by others.
+    /// Those that others may call.
     pub(crate) callees: Vec<Function<'a>>,
 }
 
 /// Finds the functions of an object.
+///
+/// What lies in `.text` is called by programs, unless nothing lies elsewhere. Elsewhere, a static function is a
+/// program too unless one of its own section calls it.
 pub(crate) fn functions<'a>(elf: &Elf<'a>) -> Result<Functions<'a>, ReadError> {
     let mut found = Functions { programs: Vec::new(), callees: Vec::new() };
     for (index, section) in elf.sections.iter().enumerate() {
         if section.kind != SectionKind::Code || section.size == 0 {
             continue;
         }
-        let symbols = elf
-            .symbols
-            .iter()
-            .filter(|symbol| symbol.section == Some(index) && symbol.kind == SymbolKind::Function);
-        for symbol in symbols {
-            let function = function(symbol, index, section.data.len())?;
-            if section.name == TEXT {
+        let own = of_section(elf, index)?;
+        if section.name == TEXT {
+            found.callees.extend(own);
+            continue;
+        }
+        let called = if own.iter().any(|function| function.is_local) {
+            called_within(section.data)
+        } else {
+            HashSet::new()
+        };
+        for function in own {
+            if function.is_local && called.contains(&function.start) {
                 found.callees.push(function);
-            } else if symbol.is_local {
-                let what = "a static function outside of .text is neither program nor callee";
-                return Err(ReadError::symbol(symbol.name, what));
             } else {
                 found.programs.push(function);
             }
         }
     }
-    // A lone function is a program wherever it lies.
+    if found.programs.is_empty() {
+        let visible = found.callees.iter().filter(|function| !function.is_local);
+        found.programs = visible.copied().collect();
+    }
     if found.programs.is_empty() && found.callees.len() == 1 {
-        found.programs.append(&mut found.callees);
+        found.programs.clone_from(&found.callees);
     }
     Ok(found)
+}
+
+/// The functions of a section, by place.
+fn of_section<'a>(elf: &Elf<'a>, index: usize) -> Result<Vec<Function<'a>>, ReadError> {
+    let bytes = elf.sections[index].data.len();
+    let of_kind = |kind: SymbolKind| {
+        elf.symbols
+            .iter()
+            .filter(move |symbol| symbol.section == Some(index) && symbol.kind == kind)
+    };
+    let mut own = Vec::new();
+    for symbol in of_kind(SymbolKind::Function) {
+        own.push(function(symbol, index, bytes)?);
+    }
+    if own.is_empty() {
+        // Compilers before LLVM 8 gave functions no type and no size.
+        let mut symbols: Vec<_> =
+            of_kind(SymbolKind::Other).filter(|symbol| !symbol.is_local).copied().collect();
+        symbols.sort_by_key(|symbol| symbol.value);
+        let ends: Vec<u64> = symbols.iter().skip(1).map(|next| next.value).collect();
+        let ends = ends.into_iter().chain([bytes as u64]);
+        for (symbol, end) in symbols.iter().zip(ends) {
+            let size = end.saturating_sub(symbol.value);
+            own.push(function(&Symbol { size, ..*symbol }, index, bytes)?);
+        }
+    }
+    own.sort_by_key(|function| function.start);
+    Ok(own)
 }
 
 fn function<'a>(
@@ -66,20 +105,33 @@ fn function<'a>(
     let wrong = |what: &str| ReadError::symbol(symbol.name, what);
     let start = usize::try_from(symbol.value).map_err(|_| wrong("it begins nowhere"))?;
     let size = usize::try_from(symbol.size).map_err(|_| wrong("it ends nowhere"))?;
-    if size == 0 || start % 8 != 0 || size % 8 != 0 {
+    if size == 0 || !start.is_multiple_of(8) || !size.is_multiple_of(8) {
         return Err(wrong("it is no whole number of instructions"));
     }
     if start.checked_add(size).is_none_or(|end| end > bytes) {
         return Err(wrong("it reaches beyond its section"));
     }
-    Ok(Function { name: symbol.name, section, start: start / 8, len: size / 8 })
+    let is_local = symbol.is_local;
+    Ok(Function { name: symbol.name, section, start: start / 8, len: size / 8, is_local })
+}
+
+/// Where the calls of a section lead that the assembler has counted out itself.
+fn called_within(code: &[u8]) -> HashSet<usize> {
+    let calls = code.as_chunks::<8>().0.iter().enumerate();
+    calls
+        .filter_map(|(at, slot)| {
+            let slot = bpf_isa::Slot::from_bytes(*slot);
+            let is_call = slot.opcode == 0x85 && slot.src == 1;
+            let target = i64::try_from(at).ok()? + i64::from(slot.imm) + 1;
+            usize::try_from(target).ok().filter(|_| is_call)
+        })
+        .collect()
 }
 
 impl Functions<'_> {
     /// The callee that begins at a slot of a section.
     pub(crate) fn callee_at(&self, section: usize, start: usize) -> Option<usize> {
-        self.callees
-            .iter()
-            .position(|function| function.section == section && function.start == start)
+        let key = |function: &Function<'_>| (function.section, function.start);
+        self.callees.binary_search_by_key(&(section, start), key).ok()
     }
 }

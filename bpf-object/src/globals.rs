@@ -2,10 +2,11 @@
 
 use bpf_abi::limits::OBJ_NAME_LEN;
 use bpf_abi::map::{MapFlags, MapInit, MapInitValue, MapSpec, MapType};
-use bpf_btf::{Btf, Kind, KindCode, VarLinkage};
+use bpf_btf::{Btf, KindCode, VarLinkage};
 
 use crate::elf::{Elf, Section, SectionKind};
 use crate::error::ReadError;
+use crate::maps::DeclaredMap;
 
 /// What a section of variables is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,23 @@ pub(crate) fn global_maps(
         maps.push(GlobalMap { section: index, spec: global_map(section, kind, object, btf)? });
     }
     Ok(maps)
+}
+
+/// The section of variables that lie in an arena.
+const ARENA: &str = ".addr_space.1";
+
+/// The section of variables that lie in an arena, and the map that is the arena, which begins with them.
+pub(crate) fn arena(
+    elf: &Elf<'_>,
+    maps: &mut [DeclaredMap],
+) -> Result<Option<(usize, usize)>, ReadError> {
+    let Some(index) = elf.section_index(ARENA) else { return Ok(None) };
+    let section = &elf.sections[index];
+    let map = maps.iter().position(|map| map.spec.map_type == MapType::Arena);
+    let map = map.ok_or_else(|| ReadError::section(ARENA, "there is no arena to put it in"))?;
+    let value = MapInitValue::Bytes(section.data.to_vec());
+    maps[map].spec.init.push(MapInit { key: vec![0; 4], value });
+    Ok(Some((index, map)))
 }
 
 fn kind_of(section: &Section<'_>) -> Option<GlobalKind> {
@@ -83,18 +101,18 @@ fn global_map(
 
 /// Whether a section has a variable that others may see; only then is its map open to `mmap`.
 fn has_visible_variable(btf: &Btf, section: bpf_btf::TypeId) -> bool {
-    let Some(Kind::Datasec(datasec)) = btf.get(section).map(|ty| ty.kind) else { return false };
-    datasec.vars().any(|entry| {
-        matches!(btf.get(entry.ty).map(|ty| ty.kind),
-            Some(Kind::Var(var)) if var.linkage != VarLinkage::Static)
+    let vars = btf.get(section).and_then(|ty| ty.datasec());
+    vars.iter().flat_map(|section| section.vars()).any(|entry| {
+        let var = btf.get(entry.ty).and_then(|ty| ty.var());
+        var.is_some_and(|var| var.linkage != VarLinkage::Static)
     })
 }
 
 /// The name that libbpf gives the map of a section: as much of the object's name as fits before
 /// the section's. Sections with two dots in their name keep it alone.
-fn map_name(object: &str, section: &str) -> String {
+pub(crate) fn map_name(object: &str, section: &str) -> String {
     let most = OBJ_NAME_LEN - 1;
-    let name = if section[1..].contains('.') {
+    let name = if section.chars().skip(1).any(|c| c == '.') {
         section.to_owned()
     } else {
         let room = most.saturating_sub(section.len().max(7));

@@ -10,20 +10,25 @@ mod globals;
 mod functions;
 mod relocate;
 mod types;
+mod externs;
 mod debug;
 
 pub use error::ReadError;
+pub use externs::Kconfig;
 pub use section::{SectionMeaning, section_meaning};
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use bpf_abi::map::MapSpec;
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
 use bpf_abi::spec::{ObjectSpec, ProgramSpec};
+use bpf_btf::Btf;
 use bpf_btf::ext::BtfExt;
-use bpf_btf::{Btf, Kind, KindCode};
 
 use debug::Debug;
 use elf::Elf;
+use externs::Externs;
 use functions::Function;
 
 /// Reads an object: what libbpf's `bpf_object__open_mem` does, and the linking of functions that
@@ -37,44 +42,76 @@ use functions::Function;
 /// Returns an error that names the section, symbol or place if the object is malformed, or asks
 /// for what no kernel can give.
 pub fn read(bytes: &[u8], name: &str) -> Result<ObjectSpec, ReadError> {
+    read_with(bytes, name, &Options::default())
+}
+
+/// What of its host an object may ask for.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// The kernel's configuration.
+    pub kconfig: Kconfig,
+}
+
+/// Reads an object for a given host.
+///
+/// # Errors
+///
+/// Returns an error that names the section, symbol or place if the object is malformed, or asks
+/// for what the host cannot give.
+pub fn read_with(bytes: &[u8], name: &str, options: &Options) -> Result<ObjectSpec, ReadError> {
     let elf = Elf::parse(bytes)?;
-    let btf = match elf.section(".BTF") {
-        Some(section) => Some(types::corrected(Btf::parse(section.data)?, &elf)),
-        None => None,
-    };
+    let mut btf = elf.section(".BTF").map(|section| Btf::parse(section.data)).transpose()?;
     let ext = match elf.section(".BTF.ext") {
         Some(section) if btf.is_some() => BtfExt::parse(section.data)?,
-        _ => BtfExt::default(),
+        Some(_) | None => BtfExt::default(),
     };
+    let mut externs = Externs::default();
+    if let Some(btf) = &mut btf {
+        externs = externs::externs(&elf, btf, &options.kconfig)?;
+        types::correct(btf, &elf);
+    }
     refuse_core_relocations(&ext, btf.as_ref())?;
     let debug = btf.as_ref().map_or_else(Debug::default, |btf| Debug::new(&ext, btf, &elf));
-
-    let mut declared = maps::declared_maps(&elf, btf.as_ref())?;
-    maps::initial_values(&elf, &mut declared)?;
-    let globals = globals::global_maps(&elf, name, btf.as_ref())?;
     let functions = functions::functions(&elf)?;
+    let mut declared = maps::declared_maps(&elf, btf.as_ref())?;
+    maps::initial_values(&elf, &mut declared, &functions.programs)?;
+    let globals = globals::global_maps(&elf, name, btf.as_ref())?;
+    let arena = globals::arena(&elf, &mut declared)?;
+
+    let mut maps: Vec<MapSpec> = Vec::new();
+    let mut declared_at = HashMap::new();
+    for map in declared {
+        declared_at.insert((map.section, map.offset), maps.len());
+        maps.push(map.spec);
+    }
+    let mut globals_of = HashMap::new();
+    for map in globals {
+        globals_of.insert(map.section, maps.len());
+        maps.push(map.spec);
+    }
+    let kconfig = externs.kconfig.take().map(|spec| {
+        maps.push(MapSpec { name: globals::map_name(name, ".kconfig"), ..spec });
+        maps.len() - 1
+    });
     let object = relocate::Object {
         elf: &elf,
         functions: &functions,
-        declared: declared
-            .iter()
-            .enumerate()
-            .map(|(index, map)| ((map.section, map.offset), index))
-            .collect(),
-        globals: globals
-            .iter()
-            .enumerate()
-            .map(|(index, map)| (map.section, declared.len() + index))
-            .collect(),
+        declared: declared_at,
+        globals: globals_of,
         relocations: relocations(&elf)?,
-        kconfig: btf.as_ref().map_or_else(Vec::new, kconfig_names),
+        externs,
+        kconfig,
+        arena,
+        debug: &debug,
     };
 
     let license = text(&elf, "license");
     let btf = btf.map(Arc::new);
     let mut programs = Vec::new();
+    let mut budget = relocate::MAX_BYTES;
     for function in &functions.programs {
-        let linked = relocate::link(&object, *function)?;
+        let linked = relocate::link(&object, *function, &mut budget)?;
         let mut program = describe(&elf, *function);
         program.license.clone_from(&license);
         program.func_info = debug.func_info(&linked.parts);
@@ -84,11 +121,6 @@ pub fn read(bytes: &[u8], name: &str) -> Result<ObjectSpec, ReadError> {
         program.btf.clone_from(&btf);
         programs.push(program);
     }
-    let maps = declared
-        .into_iter()
-        .map(|map| map.spec)
-        .chain(globals.into_iter().map(|map| map.spec))
-        .collect();
     let kern_version = elf
         .section("version")
         .and_then(|section| section.data.get(..4)?.try_into().ok())
@@ -102,11 +134,11 @@ fn describe(elf: &Elf<'_>, function: Function<'_>) -> ProgramSpec {
     let meant = section.strip_prefix('?').unwrap_or(section);
     let meaning = section_meaning(meant);
     let mut program = ProgramSpec::new(function.name, ProgType::Unspec, Vec::new());
-    section.clone_into(&mut program.section);
+    meant.clone_into(&mut program.section);
     program.autoload = meant.len() == section.len();
     if let Some(meaning) = meaning {
         program.prog_type = meaning.prog_type;
-        program.expected_attach_type = Some(meaning.attach_type);
+        program.expected_attach_type = meaning.attach_type;
         program.flags = meaning.flags;
         program.attach_to = meaning.attach_to;
     } else {
@@ -117,17 +149,15 @@ fn describe(elf: &Elf<'_>, function: Function<'_>) -> ProgramSpec {
 }
 
 /// The symbols that places of code refer to, by section and slot.
-fn relocations(
-    elf: &Elf<'_>,
-) -> Result<std::collections::HashMap<(usize, usize), usize>, ReadError> {
-    let mut found = std::collections::HashMap::new();
+fn relocations(elf: &Elf<'_>) -> Result<HashMap<(usize, usize), usize>, ReadError> {
+    let mut found = HashMap::new();
     for (index, section) in elf.sections.iter().enumerate() {
         if section.kind != elf::SectionKind::Code {
             continue;
         }
         for relocation in &section.relocations {
             let slot = usize::try_from(relocation.offset / 8).unwrap_or(usize::MAX);
-            if relocation.offset % 8 != 0 || slot >= section.data.len() / 8 {
+            if !relocation.offset.is_multiple_of(8) || slot >= section.data.len() / 8 {
                 let what = format!("a relocation at offset {}", relocation.offset);
                 return Err(ReadError::section(section.name, what));
             }
@@ -148,13 +178,6 @@ fn refuse_core_relocations(ext: &BtfExt, btf: Option<&Btf>) -> Result<(), ReadEr
         insn: record.insn_off as usize / 8,
         what: "a CO-RE relocation, which is not supported yet".to_owned(),
     })
-}
-
-/// The names of the variables that stand for the kernel's configuration.
-fn kconfig_names(btf: &Btf) -> Vec<String> {
-    let datasec = btf.by_name_kind(".kconfig", KindCode::Datasec).and_then(|id| btf.get(id));
-    let Some(Kind::Datasec(datasec)) = datasec.map(|ty| ty.kind) else { return Vec::new() };
-    datasec.vars().map(|var| btf.name_of(var.ty).to_owned()).collect()
 }
 
 /// The text in a section, up to its end mark.

@@ -7,8 +7,9 @@
 use bpf_abi::map::{MapFlags, MapInit, MapInitValue, MapSpec, MapType, Pinning};
 use bpf_btf::{Btf, Composite, Kind, KindCode, Member, Type, TypeId};
 
-use crate::elf::{Elf, Section, SymbolKind};
+use crate::elf::{Elf, Section, Symbol, SymbolKind};
 use crate::error::ReadError;
+use crate::functions::Function;
 
 /// A map and the place of its declaration.
 #[derive(Debug)]
@@ -42,10 +43,9 @@ pub(crate) fn declared_maps(
 
 fn btf_maps(section: usize, btf: &Btf) -> Result<Vec<DeclaredMap>, ReadError> {
     let wrong = |what: &str| ReadError::section(".maps", what);
-    let datasec = btf.by_name_kind(".maps", KindCode::Datasec).and_then(|id| btf.get(id));
-    let Some(Kind::Datasec(datasec)) = datasec.map(|ty| ty.kind) else {
-        return Err(wrong("no section of this name among the types"));
-    };
+    let datasec =
+        btf.by_name_kind(".maps", KindCode::Datasec).and_then(|id| btf.get(id)?.datasec());
+    let datasec = datasec.ok_or_else(|| wrong("no section of this name among the types"))?;
     let mut vars: Vec<_> = datasec.vars().collect();
     vars.sort_by_key(|var| var.offset);
     let mut maps = Vec::new();
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
                     self.spec.flags = MapFlags::from_bits_retain(self.number(member, field)?);
                 }
                 "numa_node" => self.spec.numa_node = self.number(member, field)?,
-                "map_extra" => self.spec.map_extra = u64::from(self.number(member, field)?),
+                "map_extra" => self.spec.map_extra = self.long_number(member, field)?,
                 "key_size" => {
                     let size = self.number(member, field)?;
                     self.spec.key_size = self.agreed(self.spec.key_size, size, "key")?;
@@ -142,6 +142,9 @@ impl<'a> Reader<'a> {
         if self.spec.map_type == MapType::Unspec {
             return Err(self.wrong("it has no type"));
         }
+        if matches!(self.spec.map_type, MapType::Ringbuf | MapType::UserRingbuf) {
+            self.spec.max_entries = ring_size(self.spec.max_entries);
+        }
         if takes_no_types(self.spec.map_type) {
             self.spec.btf_key_type_id = 0;
             self.spec.btf_value_type_id = 0;
@@ -151,10 +154,18 @@ impl<'a> Reader<'a> {
 
     /// `int (*NAME)[N]`: N.
     fn number(&self, member: Member, field: &str) -> Result<u32, ReadError> {
-        let pointee = self.pointee(member, field)?;
-        match pointee.kind {
-            Kind::Array(array) => Ok(array.len),
-            _ => Err(self.wrong(format!("{field} is not spelt as a number"))),
+        let array = self.pointee(member, field)?.array();
+        array
+            .map(|array| array.len)
+            .ok_or_else(|| self.wrong(format!("{field} is not spelt as a number")))
+    }
+
+    /// The same, or `enum { ___… = N } NAME`: N, which may be large.
+    fn long_number(&self, member: Member, field: &str) -> Result<u64, ReadError> {
+        match self.btf.resolve(member.ty).and_then(|ty| ty.enumeration()) {
+            None => self.number(member, field).map(u64::from),
+            Some(e) if e.len() == 1 => Ok(e.values().next().map_or(0, |value| value.bits)),
+            Some(_) => Err(self.wrong(format!("{field} is spelt as several numbers"))),
         }
     }
 
@@ -187,42 +198,47 @@ impl<'a> Reader<'a> {
     /// `values`: an array of pointers to functions (programs), or to the declaration of the maps
     /// inside.
     fn values(&mut self, member: Member) -> Result<(), ReadError> {
-        let array = self.btf.resolve(member.ty).map(|ty| ty.kind);
-        let Some(Kind::Array(array)) = array else {
-            return Err(self.wrong("values is no array"));
-        };
-        let pointee = self
-            .btf
-            .resolve(array.element)
-            .filter(|ty| matches!(ty.kind, Kind::Ptr(_)))
-            .and_then(|ty| ty.target())
-            .and_then(|to| self.btf.resolve(to))
-            .ok_or_else(|| self.wrong("values is no array of pointers"))?;
-        match pointee.kind {
-            Kind::FuncProto(_) => {
-                self.spec.value_size = self.agreed(self.spec.value_size, 4, "value")?;
-            }
-            Kind::Struct(definition) => {
-                let name = format!("{}.inner", self.name);
-                let mut inner =
-                    Reader { btf: self.btf, name: self.name, spec: empty(&name), values: None };
-                inner.read(definition, Depth::Inner)?;
-                self.spec.value_size = self.agreed(self.spec.value_size, 4, "value")?;
-                self.spec.inner = Some(Box::new(inner.spec));
-            }
-            _ => return Err(self.wrong("values holds neither programs nor maps")),
+        let array = self.btf.resolve(member.ty).and_then(|ty| ty.array());
+        let array = array.ok_or_else(|| self.wrong("values is no array"))?;
+        let pointee = self.btf.pointee(array.element);
+        let pointee = pointee.ok_or_else(|| self.wrong("values is no array of pointers"))?;
+        let holds_maps = matches!(self.spec.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps);
+        if !holds_maps && self.spec.map_type != MapType::ProgArray {
+            return Err(self.wrong("only maps of maps and program arrays have values"));
+        }
+        self.spec.value_size = self.agreed(self.spec.value_size, 4, "value")?;
+        if holds_maps {
+            let Kind::Struct(definition) = pointee.kind else {
+                return Err(self.wrong("values does not point to a map's declaration"));
+            };
+            let name = format!("{}.inner", self.name);
+            let mut inner =
+                Reader { btf: self.btf, name: self.name, spec: empty(&name), values: None };
+            inner.read(definition, Depth::Inner)?;
+            self.spec.inner = Some(Box::new(inner.spec));
+        } else if pointee.proto().is_none() {
+            return Err(self.wrong("values does not point to functions"));
         }
         self.values = Some(u64::from(member.bit_offset / 8));
         Ok(())
     }
 }
 
+/// The size of a ring buffer: the kernel wants a power of two of whole pages, so what lies between is rounded up.
+fn ring_size(size: u32) -> u32 {
+    const PAGE: u32 = 4096;
+    if size == 0 {
+        return 0;
+    }
+    let pages = size.div_ceil(PAGE).checked_next_power_of_two();
+    pages.and_then(|pages| pages.checked_mul(PAGE)).unwrap_or(size)
+}
+
 /// The types of map whose keys and values libbpf does not describe to the kernel.
 fn takes_no_types(map_type: MapType) -> bool {
     matches!(
         map_type,
-        MapType::ProgArray
-            | MapType::PerfEventArray
+        MapType::PerfEventArray
             | MapType::CgroupArray
             | MapType::StackTrace
             | MapType::ArrayOfMaps
@@ -233,9 +249,6 @@ fn takes_no_types(map_type: MapType) -> bool {
             | MapType::Xskmap
             | MapType::Sockmap
             | MapType::Sockhash
-            | MapType::Queue
-            | MapType::Stack
-            | MapType::Arena
     )
 }
 
@@ -250,17 +263,18 @@ fn legacy_maps(elf: &Elf<'_>, index: usize) -> Result<Vec<DeclaredMap>, ReadErro
         .collect();
     symbols.sort_by_key(|symbol| symbol.value);
     let count = symbols.len() as u64;
-    if count == 0 || section.size % count != 0 {
+    if count == 0 || !section.size.is_multiple_of(count) {
         return Err(ReadError::section("maps", "its size is no multiple of its symbols' number"));
     }
     let size = section.size / count;
     let mut maps = Vec::new();
     for symbol in symbols {
-        let number = |n: u64| word(section, symbol.value + 4 * n);
-        let words = [number(0), number(1), number(2), number(3), number(4)];
-        let [Some(ty), Some(key), Some(value), Some(entries), Some(flags)] = words else {
-            return Err(ReadError::map(symbol.name, "its declaration is cut off"));
+        // Declarations grew over the years: what one does not say yet is 0.
+        let number = |n: u64| {
+            let at = symbol.value.saturating_add(4 * n);
+            if 4 * n < size { word(section, at).unwrap_or(0) } else { 0 }
         };
+        let [ty, key, value, entries, flags] = [0, 1, 2, 3, 4].map(number);
         let map_type = MapType::new(ty)
             .ok_or_else(|| ReadError::map(symbol.name, format!("no map type has number {ty}")))?;
         let mut spec = MapSpec::new(symbol.name, map_type, key, value, entries);
@@ -277,7 +291,11 @@ fn word(section: &Section<'_>, at: u64) -> Option<u32> {
 }
 
 /// Fills the initial values of program arrays and maps of maps.
-pub(crate) fn initial_values(elf: &Elf<'_>, maps: &mut [DeclaredMap]) -> Result<(), ReadError> {
+pub(crate) fn initial_values(
+    elf: &Elf<'_>,
+    maps: &mut [DeclaredMap],
+    programs: &[Function<'_>],
+) -> Result<(), ReadError> {
     let Some(index) = elf.section_index(".maps") else { return Ok(()) };
     let mut relocations = elf.sections[index].relocations.clone();
     relocations.sort_by_key(|relocation| relocation.offset);
@@ -297,24 +315,48 @@ pub(crate) fn initial_values(elf: &Elf<'_>, maps: &mut [DeclaredMap]) -> Result<
         let Some(slot) = inside.and_then(|inside| u32::try_from(inside / 8).ok()) else {
             return Err(ReadError::map(&maps[holder].spec.name, "a value outside of values"));
         };
-        let value = if symbol.kind == SymbolKind::Function {
-            MapInitValue::Program(symbol.name.to_owned())
-        } else {
-            let inner = maps
-                .iter()
-                .position(|map| symbol.section == Some(map.section) && map.offset == symbol.value);
-            MapInitValue::Map(inner.ok_or_else(|| {
-                ReadError::map(
-                    &maps[holder].spec.name,
-                    format!(
-                        "slot {slot} holds {:?}, which is neither program nor map",
-                        symbol.name
-                    ),
-                )
-            })?)
-        };
+        let value = value(elf, maps, holder, symbol, programs).ok_or_else(|| {
+            let what = format!("slot {slot} holds {:?}, which it cannot hold", symbol.name);
+            ReadError::map(&maps[holder].spec.name, what)
+        })?;
         let key = slot.to_le_bytes().to_vec();
         maps[holder].spec.init.push(MapInit { key, value });
     }
     Ok(())
+}
+
+/// What a slot of a map holds at first: a program, if the map is for programs, or a map.
+fn value(
+    elf: &Elf<'_>,
+    maps: &[DeclaredMap],
+    holder: usize,
+    symbol: Symbol<'_>,
+    programs: &[Function<'_>],
+) -> Option<MapInitValue> {
+    if maps[holder].spec.map_type == MapType::ProgArray {
+        let program = programs.iter().find(|program| {
+            Some(program.section) == symbol.section
+                && u64::try_from(program.start).is_ok_and(|start| start * 8 == symbol.value)
+        });
+        return program.map(|program| MapInitValue::Program(program.name.to_owned()));
+    }
+    let section = elf.section_index(".maps");
+    let inner = maps.iter().position(|map| {
+        symbol.section.is_some() && symbol.section == section && map.offset == symbol.value
+    });
+    inner.map(MapInitValue::Map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ring_buffers_have_a_power_of_two_of_pages() {
+        assert_eq!(ring_size(0), 0);
+        assert_eq!(ring_size(1), 4096);
+        assert_eq!(ring_size(4096), 4096);
+        assert_eq!(ring_size(3 * 4096), 4 * 4096);
+        assert_eq!(ring_size(u32::MAX), u32::MAX);
+    }
 }

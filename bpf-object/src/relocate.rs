@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use bpf_abi::spec::{Reference, ReferenceTo};
 use bpf_isa::{Pc, Slot};
 
-use crate::elf::{Elf, Symbol, SymbolKind};
+use crate::debug::Debug;
+use crate::elf::{Elf, SectionKind, Symbol};
 use crate::error::ReadError;
+use crate::externs::{Extern, Externs};
 use crate::functions::{Function, Functions, TEXT};
 
 /// A 64-bit immediate. Linux: `BPF_LD | BPF_IMM | BPF_DW`.
@@ -34,8 +36,14 @@ pub(crate) struct Object<'a> {
     pub(crate) globals: HashMap<usize, usize>,
     /// The symbol that a place of a section refers to: section, slot.
     pub(crate) relocations: HashMap<(usize, usize), usize>,
-    /// The names of `.kconfig` variables.
-    pub(crate) kconfig: Vec<String>,
+    /// What comes from outside.
+    pub(crate) externs: Externs,
+    /// The map of the kernel's configuration.
+    pub(crate) kconfig: Option<usize>,
+    /// The section of variables that lie in an arena, and the arena's map.
+    pub(crate) arena: Option<(usize, usize)>,
+    /// Debug records, which are not free of charge either.
+    pub(crate) debug: &'a Debug,
 }
 
 /// A program put together.
@@ -64,11 +72,19 @@ struct Frame {
     next: usize,
 }
 
-/// Puts a program together.
-pub(crate) fn link(object: &Object<'_>, main: Function<'_>) -> Result<Linked, ReadError> {
+/// How many bytes of instructions and debug records the programs of an object may have together, so that many programs
+/// that share large functions cannot fill the memory.
+pub(crate) const MAX_BYTES: usize = 512 << 20;
+
+/// Puts a program together. `budget` is what is left of [`MAX_BYTES`].
+pub(crate) fn link(
+    object: &Object<'_>,
+    main: Function<'_>,
+    budget: &mut usize,
+) -> Result<Linked, ReadError> {
     let mut linked = Linked::default();
     let mut placed: HashMap<usize, usize> = HashMap::new();
-    let mut frames = vec![Frame { part: linked.append(object, main), next: 0 }];
+    let mut frames = vec![Frame { part: linked.append(object, main, budget)?, next: 0 }];
     while let Some(frame) = frames.last_mut() {
         if frame.next >= frame.part.len {
             frames.pop();
@@ -85,7 +101,7 @@ pub(crate) fn link(object: &Object<'_>, main: Function<'_>) -> Result<Linked, Re
                 .callee_at(start.section, start.slot)
                 .ok_or_else(|| place.wrong("it refers to no function's beginning"))?;
             let Some(to) = placed.get(&callee) else {
-                let part = linked.append(object, object.functions.callees[callee]);
+                let part = linked.append(object, object.functions.callees[callee], budget)?;
                 placed.insert(callee, part.to);
                 frames.push(Frame { part, next: 0 });
                 continue;
@@ -114,15 +130,23 @@ fn frame_advance(frames: &mut [Frame], by: usize) {
 
 impl Linked {
     /// Appends a function's instructions.
-    fn append(&mut self, object: &Object<'_>, function: Function<'_>) -> Part {
+    fn append(
+        &mut self,
+        object: &Object<'_>,
+        function: Function<'_>,
+        budget: &mut usize,
+    ) -> Result<Part, ReadError> {
         let to = self.insns.len();
-        let bytes = object.elf.sections[function.section].data;
-        let (slots, _) = bytes.as_chunks::<8>();
-        let own = slots.iter().skip(function.start).take(function.len);
-        self.insns.extend(own.map(|bytes| Slot::from_bytes(*bytes)));
         let part = Part { section: function.section, from: function.start, len: function.len, to };
+        let weight = function.len * Slot::SIZE + object.debug.weight(part);
+        *budget = budget.checked_sub(weight).ok_or_else(|| {
+            ReadError::symbol(function.name, "the programs are too large together")
+        })?;
+        let bytes = object.elf.sections[function.section].data;
+        let own = bytes.as_chunks::<8>().0.iter().skip(function.start).take(function.len);
+        self.insns.extend(own.map(|bytes| Slot::from_bytes(*bytes)));
         self.parts.push(part);
-        part
+        Ok(part)
     }
 }
 
@@ -167,44 +191,40 @@ impl<'a> Place<'a> {
         let base = |symbol: &Symbol<'_>| {
             i64::try_from(symbol.value).map_err(|_| self.wrong("its symbol lies nowhere"))
         };
-        match insn.opcode {
-            CALL if insn.src == PSEUDO_CALL => match symbol {
-                None => {
-                    // A call inside a section, already counted out by the assembler.
-                    let here = i64::try_from(self.part.from + self.at).unwrap_or(i64::MAX);
-                    start(self.part.section, here + i64::from(insn.imm) + 1)
-                }
-                Some(symbol) if symbol.is_undefined => Ok(None),
-                Some(symbol) if symbol.section.is_some() && symbol.section == text => {
-                    start(text.unwrap_or(0), base(&symbol)? / 8 + i64::from(insn.imm) + 1)
-                }
-                Some(symbol) => {
-                    Err(self.wrong(format!("it calls {:?}, which is not in .text", symbol.name)))
-                }
-            },
-            LOAD_IMM64 => match symbol {
-                Some(symbol)
-                    if symbol.section.is_some()
-                        && symbol.section == text
-                        && matches!(symbol.kind, SymbolKind::Function | SymbolKind::Section) =>
-                {
-                    let bytes = base(&symbol)? + i64::from(insn.imm);
-                    start(text.unwrap_or(0), bytes / 8)
-                }
-                _ => Ok(None),
-            },
-            _ => Ok(None),
+        if insn.opcode == CALL && insn.src == PSEUDO_CALL {
+            let Some(symbol) = symbol else {
+                // A call inside a section, already counted out by the assembler.
+                let here = i64::try_from(self.part.from + self.at).unwrap_or(i64::MAX);
+                let slot = here.saturating_add(i64::from(insn.imm)).saturating_add(1);
+                return start(self.part.section, slot);
+            };
+            let Some(section) = symbol.section.filter(|_| !symbol.is_undefined) else {
+                return Ok(None);
+            };
+            if Some(section) != text && section != self.part.section {
+                let what = format!("it calls {:?}, which is not in .text", symbol.name);
+                return Err(self.wrong(what));
+            }
+            return start(section, base(&symbol)? / 8 + i64::from(insn.imm) + 1);
         }
+        if insn.opcode == LOAD_IMM64
+            && let Some(symbol) = symbol
+            && let Some(section) = symbol.section
+            && self.object.elf.sections.get(section).is_some_and(|s| s.kind == SectionKind::Code)
+        {
+            return start(section, base(&symbol)?.saturating_add(i64::from(insn.imm)) / 8);
+        }
+        Ok(None)
     }
 
     /// Names what the instruction refers to, and gives it the source register that says so.
     fn refer(&self, symbol: Symbol<'_>, insns: &mut [Slot]) -> Result<ReferenceTo, ReadError> {
+        if symbol.is_undefined {
+            return self.refer_to_extern(symbol, insns);
+        }
         let Some((insn, rest)) = insns.split_first_mut() else {
             return Err(self.wrong("it is not there"));
         };
-        if symbol.is_undefined {
-            return self.refer_to_extern(symbol, insn);
-        }
         if insn.opcode != LOAD_IMM64 {
             return Err(self.wrong(format!(
                 "opcode {:#04x} cannot refer to symbol {:?}",
@@ -212,22 +232,20 @@ impl<'a> Place<'a> {
             )));
         }
         let section = symbol.section.ok_or_else(|| self.wrong("its symbol lies in no section"))?;
-        let index =
-            |map: usize| i32::try_from(map).map_err(|_| self.wrong("the object has too many maps"));
-        if let Some(map) = self.object.declared.get(&(section, symbol.value)) {
+        // Static maps are told by their section's symbol and an offset.
+        let inside = u64::try_from(insn.imm).unwrap_or(0);
+        let place = symbol.value.saturating_add(inside);
+        if let Some(map) = self.object.declared.get(&(section, place)) {
             insn.src = PSEUDO_MAP_FD;
-            insn.imm = index(*map)?;
+            insn.imm =
+                i32::try_from(*map).map_err(|_| self.wrong("the object has too many maps"))?;
             return Ok(ReferenceTo::Map(*map));
         }
         if let Some(map) = self.object.globals.get(&section) {
-            let place =
-                i64::try_from(symbol.value).unwrap_or(i64::MAX).checked_add(insn.imm.into());
-            let place = place.and_then(|place| i32::try_from(place).ok());
-            let second = rest.first_mut().ok_or_else(|| self.wrong("it has no second half"))?;
-            second.imm = place.ok_or_else(|| self.wrong("it points beyond its section"))?;
-            insn.src = PSEUDO_MAP_VALUE;
-            insn.imm = index(*map)?;
-            return Ok(ReferenceTo::MapValue(*map));
+            return self.refer_to_value(*map, symbol.value, insn, rest);
+        }
+        if let Some((_, map)) = self.object.arena.filter(|(arena, _)| *arena == section) {
+            return self.refer_to_value(map, symbol.value, insn, rest);
         }
         let name = self.object.elf.sections.get(section).map_or("", |section| section.name);
         Err(self.wrong(format!(
@@ -236,26 +254,56 @@ impl<'a> Place<'a> {
         )))
     }
 
+    /// Refers to a byte of a map's value: `place` and what the instruction says already.
+    fn refer_to_value(
+        &self,
+        map: usize,
+        place: u64,
+        insn: &mut Slot,
+        rest: &mut [Slot],
+    ) -> Result<ReferenceTo, ReadError> {
+        let place = i64::try_from(place).unwrap_or(i64::MAX).checked_add(insn.imm.into());
+        let place = place.and_then(|place| i32::try_from(place).ok());
+        let second = rest.first_mut().ok_or_else(|| self.wrong("it has no second half"))?;
+        second.imm = place.ok_or_else(|| self.wrong("it points beyond its section"))?;
+        insn.src = PSEUDO_MAP_VALUE;
+        insn.imm = i32::try_from(map).map_err(|_| self.wrong("the object has too many maps"))?;
+        Ok(ReferenceTo::MapValue(map))
+    }
+
     fn refer_to_extern(
         &self,
         symbol: Symbol<'_>,
-        insn: &mut Slot,
+        insns: &mut [Slot],
     ) -> Result<ReferenceTo, ReadError> {
         let (name, weak) = (symbol.name.to_owned(), symbol.is_weak);
-        match insn.opcode {
-            CALL => {
+        let Some((insn, rest)) = insns.split_first_mut() else {
+            return Err(self.wrong("it is not there"));
+        };
+        let found = self.object.externs.get(&name);
+        match (insn.opcode, found) {
+            (_, None) => Err(self.wrong(format!("nothing says what extern {name:?} is"))),
+            (CALL, Some(Extern::Kfunc)) => {
                 insn.src = PSEUDO_KFUNC_CALL;
                 insn.imm = 0;
                 Ok(ReferenceTo::Kfunc { name, weak })
             }
-            LOAD_IMM64 if self.object.kconfig.contains(&name) => Err(self
-                .wrong(format!("{name:?} is a kernel configuration, which is not supported yet"))),
-            LOAD_IMM64 => {
+            (LOAD_IMM64, Some(Extern::Kconfig { offset })) => {
+                let map = self.object.kconfig.ok_or_else(|| self.wrong("it has no map"))?;
+                insn.imm = 0;
+                self.refer_to_value(map, u64::from(*offset), insn, rest)
+            }
+            (LOAD_IMM64, Some(Extern::Ksym { is_typed: false })) => {
+                insn.src = 0;
+                insn.imm = 0;
+                Ok(ReferenceTo::Ksym { name, weak })
+            }
+            (LOAD_IMM64, Some(Extern::Ksym { is_typed: true } | Extern::Kfunc)) => {
                 insn.src = PSEUDO_BTF_ID;
                 insn.imm = 0;
                 Ok(ReferenceTo::Ksym { name, weak })
             }
-            _ => Err(self.wrong(format!("it cannot refer to extern {name:?}"))),
+            (_, Some(_)) => Err(self.wrong(format!("it cannot refer to extern {name:?}"))),
         }
     }
 }

@@ -1,60 +1,86 @@
-//! What a loader corrects in the types of an object: compilers leave sizes and places of sections
-//! to the linker, and hidden functions count as static.
+//! What a loader corrects in the types of an object: compilers leave sizes and places of sections to the linker, and
+//! hidden functions and variables count as static.
 
-use bpf_btf::{Btf, FuncLinkage, Kind, KindCode, SectionVar, TypeId, VarLinkage};
+use bpf_btf::{Btf, FuncLinkage, KindCode, SectionVar, TypeId, VarLinkage};
 
-use crate::elf::{Elf, SymbolKind};
+use std::collections::HashMap;
 
-/// The types as they are handed to the kernel.
-pub(crate) fn corrected(mut btf: Btf, elf: &Elf<'_>) -> Btf {
+use crate::elf::{Elf, Symbol, SymbolKind};
+use crate::functions::TEXT;
+
+/// Corrects the types of everything but externs.
+pub(crate) fn correct(btf: &mut Btf, elf: &Elf<'_>) {
+    let variables: HashMap<&str, &Symbol<'_>> = elf
+        .symbols
+        .iter()
+        .rev()
+        .filter(|symbol| symbol.kind == SymbolKind::Object && !symbol.is_local)
+        .map(|symbol| (symbol.name, symbol))
+        .collect();
     let sections: Vec<TypeId> =
         btf.own_types().filter(|ty| ty.code() == KindCode::Datasec).map(|ty| ty.id).collect();
     for id in sections {
-        correct_section(&mut btf, elf, id);
-    }
-    for symbol in &elf.symbols {
-        let is_hidden_function =
-            symbol.kind == SymbolKind::Function && symbol.is_hidden && !symbol.is_local;
-        if is_hidden_function && let Some(id) = btf.by_name_kind(symbol.name, KindCode::Func) {
-            btf.set_func_linkage(id, FuncLinkage::Static);
+        // Those of externs have no section in the file; their places are made up elsewhere.
+        if !matches!(btf.name_of(id), ".ksyms" | ".kconfig") {
+            correct_section(btf, elf, &variables, id);
         }
     }
-    btf
+    hide_functions(btf, elf);
 }
 
-/// Gives a section its size and its variables their places, and sorts them by place.
-fn correct_section(btf: &mut Btf, elf: &Elf<'_>, id: TypeId) {
-    let name = btf.name_of(id).to_owned();
-    let Some(Kind::Datasec(datasec)) = btf.get(id).map(|ty| ty.kind) else { return };
-    // Externs have no section; their places are made up elsewhere.
-    let Some(section) = elf.section(&name) else { return };
-    let index = elf.section_index(&name);
-    let Ok(size) = u32::try_from(section.size) else { return };
-    let mut vars: Vec<SectionVar> = Vec::new();
+/// Gives a section its size and its variables their places, unless a linker did, and sorts them by place.
+fn correct_section(
+    btf: &mut Btf,
+    elf: &Elf<'_>,
+    variables: &HashMap<&str, &Symbol<'_>>,
+    id: TypeId,
+) {
+    let Some(datasec) = btf.get(id).and_then(|ty| ty.datasec()) else { return };
+    let mut size = datasec.size;
+    let is_linked = size != 0;
+    if !is_linked {
+        let section = elf.section(btf.name_of(id));
+        size = section.and_then(|section| u32::try_from(section.size).ok()).unwrap_or(0);
+    }
+    let mut vars: Vec<SectionVar> = datasec.vars().collect();
     let mut hidden = Vec::new();
-    for var in datasec.vars() {
-        let var_name = btf.name_of(var.ty);
-        let linkage = match btf.get(var.ty).map(|ty| ty.kind) {
-            Some(Kind::Var(var)) => Some(var.linkage),
-            _ => None,
-        };
-        let symbol = elf.symbols.iter().find(|symbol| {
-            symbol.section == index && symbol.kind == SymbolKind::Object && symbol.name == var_name
-        });
-        let Some(symbol) = symbol else {
-            vars.push(var);
-            continue;
-        };
-        if symbol.is_hidden && linkage != Some(VarLinkage::Static) {
-            hidden.push(var.ty);
+    for entry in &mut vars {
+        let linkage = btf.get(entry.ty).and_then(|ty| ty.var()).map(|var| var.linkage);
+        // Static variables have their places from the compiler, externs have none.
+        let is_visible = !matches!(linkage, Some(VarLinkage::Static | VarLinkage::Extern) | None);
+        let symbol = variables.get(btf.name_of(entry.ty)).filter(|_| is_visible);
+        let Some(symbol) = symbol else { continue };
+        if !is_linked {
+            entry.offset = u32::try_from(symbol.value).unwrap_or(entry.offset);
         }
-        let offset = u32::try_from(symbol.value).unwrap_or(var.offset);
-        vars.push(SectionVar { offset, ..var });
+        if symbol.is_hidden {
+            hidden.push(entry.ty);
+        }
     }
     vars.sort_by_key(|var| var.offset);
-    let size = if size == 0 { datasec.size } else { size };
     btf.set_datasec(id, size, &vars);
     for var in hidden {
         btf.set_var_linkage(var, VarLinkage::Static);
+    }
+}
+
+/// Makes hidden functions static: they are then verified where they are called.
+fn hide_functions(btf: &mut Btf, elf: &Elf<'_>) {
+    let text = elf.section_index(TEXT);
+    let hidden = elf.symbols.iter().filter(|symbol| {
+        symbol.kind == SymbolKind::Function
+            && symbol.is_hidden
+            && !symbol.is_local
+            && symbol.section.is_some()
+            && symbol.section == text
+    });
+    for symbol in hidden {
+        let function = btf.own_types().find(|ty| {
+            ty.func().is_some_and(|func| func.linkage == FuncLinkage::Global)
+                && ty.name() == symbol.name
+        });
+        if let Some(id) = function.map(|ty| ty.id) {
+            btf.set_func_linkage(id, FuncLinkage::Static);
+        }
     }
 }
