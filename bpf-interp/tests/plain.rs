@@ -260,6 +260,16 @@ fn memory_outside_of_the_regions_faults() {
 }
 
 #[test]
+fn above_the_first_frame_is_as_much_as_the_memory_has() {
+    let program = assemble("*(u64 *)(r10 - 4) = -1\nr0 = *(u64 *)(r10 - 8)\nexit").unwrap();
+    let plain = Plain::new(&program);
+    let result = plain.run(&mut Checked::new(512, 8), [0; 5], Limits::new(9));
+    assert_eq!(result, Ok(0xffff_ffff_0000_0000));
+    let fault = plain.run(&mut Checked::new(512, 0), [0; 5], Limits::new(9)).unwrap_err();
+    assert_eq!(fault.pc, Pc(0));
+}
+
+#[test]
 fn what_does_not_end_is_ended() {
     let fault = text("goto -1", [0; 5]).unwrap_err();
     assert_eq!(fault, Fault { pc: Pc(0), kind: FaultKind::Budget(10_000) });
