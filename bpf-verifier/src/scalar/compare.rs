@@ -55,6 +55,23 @@ impl Condition {
     ///
     /// Linux: `regs_refine_cond_op` and the `reg_bounds_sync` that follow.
     pub fn refine(self, branch: Branch, a: &mut Scalar, b: &mut Scalar) {
+        self.narrow(branch, a, b);
+        a.sync();
+        b.sync();
+    }
+
+    /// What a register is known to be after it was compared with itself and the jump went
+    /// `branch`. It may contradict itself; that the two are equal is not used.
+    pub fn refine_same(self, branch: Branch, both: &mut Scalar) {
+        let (mut a, mut b) = (*both, *both);
+        self.narrow(branch, &mut a, &mut b);
+        both.whole = a.whole.intersect(&b.whole);
+        both.low = a.low.intersect(&b.low);
+        both.sync();
+        both.sync();
+    }
+
+    fn narrow(self, branch: Branch, a: &mut Scalar, b: &mut Scalar) {
         use JumpOp::{Eq, Ge, Gt, Le, Lt, Ne, Set, Sge, Sgt, Sle, Slt};
         let width = self.width;
         match (self.op, branch) {
@@ -71,8 +88,6 @@ impl Condition {
             (Sle, Branch::Taken) | (Sgt, Branch::FallThrough) => not_greater(width, a, b),
             (Sge, Branch::Taken) | (Slt, Branch::FallThrough) => not_greater(width, b, a),
         }
-        a.sync();
-        b.sync();
     }
 }
 

@@ -172,6 +172,16 @@ fn a_contradiction_is_told_in_the_words_of_the_log() {
 }
 
 #[test]
+fn a_register_compared_with_itself_loses_its_ends() {
+    let mut same = Scalar::UNKNOWN;
+    Condition { op: JumpOp::Lt, width: Width::W64 }.refine_same(Branch::Taken, &mut same);
+    assert_eq!((same.umin(), same.umax()), (1, u64::MAX - 1));
+    let mut same = Scalar::UNKNOWN;
+    Condition { op: JumpOp::Ne, width: Width::W64 }.refine_same(Branch::Taken, &mut same);
+    assert!(same.is_unknown());
+}
+
+#[test]
 fn a_smeared_sign_comes_apart() {
     let sign = Scalar::UNKNOWN.alu(AluOp::Arsh, Width::W64, Scalar::constant(63));
     assert_eq!(sign.split_sign_mask(), Some([Scalar::constant(0), Scalar::constant(u64::MAX)]));
