@@ -1,0 +1,186 @@
+//! Real objects as text, and broken ones as errors.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use bpf_abi::map::{MapInitValue, MapSpec};
+use bpf_abi::spec::{ObjectSpec, ProgramSpec};
+use bpf_btf::ext::{FuncInfo, LineInfo, parse_array};
+use bpf_object::{Kconfig, Options};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/objects")
+}
+
+fn bytes(name: &str) -> Vec<u8> {
+    std::fs::read(folder().join(format!("{name}.bpf.o"))).unwrap()
+}
+
+fn read(name: &str) -> ObjectSpec {
+    bpf_object::read(&bytes(name), name).unwrap()
+}
+
+/// All that a description says.
+fn text(object: &ObjectSpec) -> String {
+    let mut out = String::new();
+    writeln!(
+        out,
+        "object {} license {:?} version {:#x}",
+        object.name, object.license, object.kern_version
+    )
+    .unwrap();
+    for (index, map) in object.maps.iter().enumerate() {
+        write!(out, "\nmap {index} ").unwrap();
+        describe_map(&mut out, map);
+    }
+    for program in &object.programs {
+        describe_program(&mut out, program);
+    }
+    out
+}
+
+fn describe_map(out: &mut String, map: &MapSpec) {
+    writeln!(
+        out,
+        "{} {} key {} ({}) value {} ({}) entries {} flags {:#x} extra {} {:?}{}",
+        map.name,
+        map.map_type,
+        map.key_size,
+        map.btf_key_type_id,
+        map.value_size,
+        map.btf_value_type_id,
+        map.max_entries,
+        map.flags.bits(),
+        map.map_extra,
+        map.pinning,
+        if map.frozen { " frozen" } else { "" },
+    )
+    .unwrap();
+    if let Some(inner) = &map.inner {
+        write!(out, "  of ").unwrap();
+        describe_map(out, inner);
+    }
+    for init in &map.init {
+        let value = match &init.value {
+            MapInitValue::Bytes(bytes) => format!("{bytes:02x?}"),
+            MapInitValue::Program(name) => format!("program {name}"),
+            MapInitValue::Map(index) => format!("map {index}"),
+        };
+        writeln!(out, "  {:02x?} = {value}", init.key).unwrap();
+    }
+}
+
+fn describe_program(out: &mut String, program: &ProgramSpec) {
+    writeln!(
+        out,
+        "\nprogram {} in {} {} attach {:?} to {:?} flags {:#x} autoload {}",
+        program.name,
+        program.section,
+        program.prog_type,
+        program.expected_attach_type.map(|attach| attach.name()),
+        program.attach_to,
+        program.flags.bits(),
+        program.autoload,
+    )
+    .unwrap();
+    let btf = program.btf.as_ref().unwrap();
+    let info = &program.func_info;
+    let functions: Vec<FuncInfo> = parse_array(&info.bytes, info.rec_size).unwrap();
+    let info = &program.line_info;
+    let lines: Vec<LineInfo> = parse_array(&info.bytes, info.rec_size).unwrap();
+    for (at, slot) in (0..).zip(&program.insns) {
+        for function in functions.iter().filter(|function| function.insn_off == at) {
+            writeln!(out, "{}:", btf.name_of(function.ty)).unwrap();
+        }
+        for line in lines.iter().filter(|line| line.insn_off == at) {
+            writeln!(out, "; {} @{}", btf.name(line.text).trim(), line.line()).unwrap();
+        }
+        write!(
+            out,
+            "{at:4}: {:02x} dst {} src {} off {} imm {}",
+            slot.opcode, slot.dst, slot.src, slot.off, slot.imm
+        )
+        .unwrap();
+        for reference in program.references.iter().filter(|reference| reference.at.0 == at) {
+            write!(out, "  -> {:?}", reference.to).unwrap();
+        }
+        writeln!(out).unwrap();
+    }
+}
+
+#[test]
+fn callees_follow_in_the_order_of_first_calls() {
+    insta::assert_snapshot!("calls", text(&read("calls")));
+}
+
+#[test]
+fn maps_are_what_their_declarations_say() {
+    insta::assert_snapshot!("maps", text(&read("maps")));
+}
+
+#[test]
+fn externs_are_named_and_configuration_is_a_map() {
+    insta::assert_snapshot!("externs", text(&read("externs")));
+}
+
+#[test]
+fn types_are_as_the_kernel_wants_them() {
+    for name in ["calls", "maps", "externs"] {
+        let btf = read(name).btf.unwrap();
+        bpf_btf::check::check(&btf.encode()).unwrap();
+    }
+}
+
+#[test]
+fn the_configuration_is_the_hosts() {
+    let mut options = Options::default();
+    options.kconfig.kernel_version = 0x0006_0c01;
+    let values = [("CONFIG_BPF", "y"), ("CONFIG_NAME", "\"abcdefghij\"")];
+    let values = values.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    options.kconfig = Kconfig { values: values.into(), ..options.kconfig };
+    let object = bpf_object::read_with(&bytes("externs"), "externs", &options).unwrap();
+    let map = object.maps.iter().find(|map| map.name == "externs.kconfig").unwrap();
+    let expected = b"\x01\x0c\x06\0\x01abcdefg\0".to_vec();
+    assert_eq!(map.init[0].value, MapInitValue::Bytes(expected));
+}
+
+#[test]
+fn equal_bytes_make_equal_descriptions() {
+    assert_eq!(text(&read("maps")), text(&read("maps")));
+}
+
+#[test]
+fn every_truncation_is_an_error_or_an_object() {
+    let whole = bytes("externs");
+    for len in 0..whole.len() {
+        let _ = bpf_object::read(&whole[..len], "cut");
+    }
+    assert!(bpf_object::read(&whole[..64], "cut").is_err());
+}
+
+#[test]
+fn mutants_get_an_object_or_an_error() {
+    let mut state = 0x0123_4567_89ab_cdef_u64;
+    let mut next = |end: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from((state >> 33) % u64::try_from(end).unwrap()).unwrap()
+    };
+    let originals = ["calls", "maps", "externs"].map(bytes);
+    let mut errors = 0;
+    for round in 0..2000 {
+        let mut mutant = originals[round % originals.len()].clone();
+        for _ in 0..=next(6) {
+            let at = next(mutant.len());
+            mutant[at] = match next(4) {
+                0 => mutant[at] ^ (1 << next(8)),
+                1 => 0xff,
+                2 => 0,
+                _ => u8::try_from(next(256)).unwrap(),
+            };
+        }
+        errors += usize::from(bpf_object::read(&mutant, "mutant").is_err());
+    }
+    assert!(errors > 50, "only {errors} mutants were refused: the test has lost its teeth");
+}

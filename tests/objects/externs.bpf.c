@@ -1,0 +1,31 @@
+// What an object takes from outside: kernel functions, kernel variables, the kernel's configuration.
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+
+extern void bpf_rcu_read_lock(void) __ksym;
+extern void bpf_rcu_read_unlock(void) __ksym;
+extern void not_there(int) __ksym __weak;
+extern const int bpf_prog_active __ksym;
+extern const void init_task __ksym __weak;
+
+extern int LINUX_KERNEL_VERSION __kconfig;
+extern bool CONFIG_BPF __kconfig __weak;
+extern char CONFIG_NAME[8] __kconfig __weak;
+
+SEC("raw_tp/sys_enter")
+int program(void *ctx)
+{
+	int *active;
+
+	bpf_rcu_read_lock();
+	bpf_rcu_read_unlock();
+	if (not_there)
+		not_there(1);
+	if (CONFIG_BPF && CONFIG_NAME[0])
+		return LINUX_KERNEL_VERSION;
+	active = bpf_this_cpu_ptr(&bpf_prog_active);
+	return *active + (long)&init_task;
+}
+
+char _license[] SEC("license") = "GPL";
