@@ -57,15 +57,17 @@ impl LinkedRegs {
         self.places.clear();
     }
 
-    /// Adds the places in `state` that hold a member of group `id`. Those for which there is no
-    /// room leave their group.
+    /// Adds the places in `state` that hold a member of group `id`: registers that are live
+    /// (in each frame those of `live`, a bit each), and slots. Those for which there is no room
+    /// leave their group.
     ///
     /// Linux: `collect_linked_regs`.
-    pub fn collect(&mut self, state: &mut State, id: Id) {
+    pub fn collect(&mut self, state: &mut State, live: impl Fn(FrameNo) -> u16, id: Id) {
         for frame in state.frames_mut().iter_mut().rev() {
             let number = frame.number;
+            let live = live(number);
             for reg in Reg::ALL {
-                if reg == Reg::FP {
+                if reg == Reg::FP || live & (1 << reg.number()) == 0 {
                     continue;
                 }
                 if let Some(value) = frame.reg_mut(reg) {

@@ -268,10 +268,10 @@ fn linked(cx: &mut StepCx<'_, '_>, compare: Compare) -> LinkedRegs {
     if let Operand::Reg(src) = compare.src
         && let Some(link) = link_of(cx.state, src)
     {
-        linked.collect(cx.state, link);
+        cx.collect_linked(&mut linked, link);
     }
     if let Some(link) = link_of(cx.state, compare.dst) {
-        linked.collect(cx.state, link);
+        cx.collect_linked(&mut linked, link);
     }
     linked
 }

@@ -250,6 +250,9 @@ impl Walk<'_, '_> {
         if self.state.depth() != depth {
             self.env.stack_chain_changed();
         }
+        if self.state.depth() > depth {
+            self.env.scratched.all();
+        }
         self.env.end_stack_writes();
         match next {
             Next::Fallthrough => self.pc = Pc(self.pc.0 + 1),

@@ -2,13 +2,15 @@
 
 use bpf_abi::limits::MAX_PENDING_BRANCHES;
 use bpf_isa::{Pc, Reg};
+use smallvec::SmallVec;
 
 use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::log::Show;
-use crate::state::{FrameNo, FrameRole, LinkedRegs, SlotNo, State, SubprogId, Value};
+use crate::state::{FrameNo, FrameRole, Id, LinkedRegs, SlotNo, State, SubprogId, Value};
 use crate::walk::backtrack::Wanted;
 use crate::walk::history::Track;
+use crate::walk::kept::frame_pc;
 use crate::walk::subsumes::widen;
 use crate::walk::{Paths, Pending, StackOperands, StackTouch, WalkError, precise};
 
@@ -168,6 +170,17 @@ impl StepCx<'_, '_> {
     /// Linux: `push_jmp_history` with `insn_stack_access_flags`.
     pub fn record_stack(&mut self, frame: FrameNo, slot: SlotNo) {
         self.paths.record(self.pc).stack = Some(StackTouch { frame, slot });
+    }
+
+    /// Adds to `linked` the places that hold members of group `id`.
+    ///
+    /// Linux: `collect_linked_regs`.
+    pub fn collect_linked(&mut self, linked: &mut LinkedRegs, id: Id) {
+        let mut live: SmallVec<[u16; 8]> = SmallVec::new();
+        for frame in self.state.frames() {
+            live.push(self.env.note(frame_pc(self.state, self.pc, frame.number)).live_regs);
+        }
+        linked.collect(self.state, |frame| live[frame.index()], id);
     }
 
     /// The instruction compared these linked scalars: goes into the path's record.

@@ -132,7 +132,7 @@ impl Paths {
         }
         if note.calls_callback {
             let hit = covers(Exactness::RangeWithin);
-            return Ok(if hit { Compared::Hit(Covering::InLoop) } else { Compared::Miss });
+            return Ok(if hit { Compared::Hit(Covering::Done) } else { Compared::Miss });
         }
         if maybe_looping(&old.state, state)
             && covers(Exactness::Same)
