@@ -9,7 +9,7 @@ pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
-use std::sync::PoisonError;
+use std::sync::{Mutex as StdMutex, MutexGuard as StdGuard, PoisonError};
 
 /// Locks, whether or not a thread panicked while it held the lock: what these locks guard is
 /// consistent between any two statements.
@@ -31,6 +31,6 @@ pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexG
 }
 
 /// As [`lock`], for locks that are no part of a model.
-pub(crate) fn hold<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn hold<T>(mutex: &StdMutex<T>) -> StdGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,1 +1,17 @@
-//! bpf-trampoline
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod chain;
+mod occupancy;
+mod gate;
+mod switch;
+mod target;
+mod jit_slot;
+
+pub use chain::{Chain, MAX_PROBES, ProbeKind};
+pub use error::{AttachError, Refusal, ThunkError};
+pub use gate::{Extension, Membership, ProgramGate};
+pub use jit_slot::JitSlot;
+pub use occupancy::Occupancy;
+pub use switch::{Code, GracePeriods, SlotWriter};
+pub use target::{Attachment, Probe, Target, ThunkBuilder};
