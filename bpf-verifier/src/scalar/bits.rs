@@ -32,13 +32,9 @@ impl Scalar {
     }
 
     fn bitwise(bits: Tnum, whole: (u64, u64), low: (u32, u32)) -> Self {
-        let mut result = Self {
-            bits,
-            whole: Range::of_unsigned(whole.0, whole.1),
-            low: Range::of_unsigned(low.0, low.1),
-        };
-        result.ranges_from_bits();
-        result
+        let whole = Range::of_unsigned(whole.0, whole.1);
+        let low = Range::of_unsigned(low.0, low.1);
+        Self { bits, whole, low }
     }
 
     /// The two words of a set that a sign was smeared into, 0 and -1, each on its own; or the same
@@ -76,7 +72,7 @@ impl Scalar {
 
     /// A shift by fewer bits than `width` has.
     pub(super) fn shifted(&self, op: AluOp, width: Width, by: u32) -> Self {
-        let mut result = match (op, width) {
+        match (op, width) {
             (AluOp::Lsh, Width::W64) => self.shl(by),
             (AluOp::Lsh, Width::W32) => Self {
                 bits: self.bits.low().shl(by).low(),
@@ -97,9 +93,7 @@ impl Scalar {
             (_, Width::W32) => {
                 Self { bits: self.bits.sar(by, width), whole: Range::FULL, low: sar(&self.low, by) }
             }
-        };
-        result.ranges_from_bits();
-        result
+        }
     }
 
     /// `<<` of the whole word. The low half follows unless it loses a bit too; a shift by 32, one

@@ -180,6 +180,11 @@ impl Scalar {
     /// Linux: `adjust_scalar_min_max_vals`.
     #[must_use]
     pub fn alu(self, op: AluOp, width: Width, rhs: Self) -> Self {
+        if let (Some(a), Some(b)) = (self.const_value(), rhs.const_value())
+            && let Some(result) = fold(op, width, a, b)
+        {
+            return Self::constant(result);
+        }
         let mut result = match op {
             AluOp::Mov => return self.moved(width, rhs),
             AluOp::Div | AluOp::Mod => return Self::UNKNOWN,
@@ -195,6 +200,10 @@ impl Scalar {
             AluOp::Xor => self.xor(&rhs),
         };
         if width == Width::W32 {
+            // The whole word is taken from the low half: that must know its bits before.
+            if !matches!(op, AluOp::Add | AluOp::Sub | AluOp::Mul) {
+                result.ranges_from_bits();
+            }
             result.zero_extend();
         }
         result.sync();
@@ -213,6 +222,25 @@ impl Scalar {
             Width::W64 => rhs,
             Width::W32 => rhs.truncated(),
         }
+    }
+}
+
+/// `a op b` on words, where the general way would come to the same: not for shifts, whose amount
+/// may be too great, nor for what is not computed at all.
+const fn fold(op: AluOp, width: Width, a: u64, b: u64) -> Option<u64> {
+    let result = match op {
+        AluOp::Add => a.wrapping_add(b),
+        AluOp::Sub => a.wrapping_sub(b),
+        AluOp::Mul => a.wrapping_mul(b),
+        AluOp::Or => a | b,
+        AluOp::And => a & b,
+        AluOp::Xor => a ^ b,
+        AluOp::Mov => b,
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh | AluOp::Div | AluOp::Mod => return None,
+    };
+    match width {
+        Width::W32 => Some(result & 0xffff_ffff),
+        Width::W64 => Some(result),
     }
 }
 

@@ -22,9 +22,9 @@ impl Scalar {
         }
         self.ranges_from_bits();
         for _ in 0..3 {
-            let before = *self;
+            let before = (self.whole, self.low);
             self.ranges_from_ranges();
-            if *self == before {
+            if (self.whole, self.low) == before {
                 break;
             }
         }
