@@ -128,6 +128,18 @@ pub fn read_with(bytes: &[u8], name: &str, options: &Options) -> Result<ObjectSp
     Ok(ObjectSpec { name: name.to_owned(), license, kern_version, maps, programs, btf })
 }
 
+/// Reads the types of an object, as the compiler left them, and nothing else.
+///
+/// # Errors
+///
+/// Returns an error if the object is malformed or has no types.
+pub fn read_btf(bytes: &[u8]) -> Result<Btf, ReadError> {
+    let elf = Elf::parse(bytes)?;
+    let section = elf.section(".BTF");
+    let section = section.ok_or_else(|| ReadError::section(".BTF", "there is none"))?;
+    Ok(Btf::parse(section.data)?)
+}
+
 /// What a program's section says of it.
 fn describe(elf: &Elf<'_>, function: Function<'_>) -> ProgramSpec {
     let section = elf.sections[function.section].name;

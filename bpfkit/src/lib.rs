@@ -9,7 +9,12 @@ pub use {
 
 mod open;
 
-pub use open::{OpenElf, OpenError};
+pub use bpf_runtime::{
+    Array, Builder, Clock, Data, EngineChoice, Entry, Error, Hash, Hook, KernelBtf, Link,
+    LoadError, Map, MapInfo, Object, OpenObject, Packet, PerCpuArray, PerCpuHash, Place, Plain,
+    ProgArray, Program, ProgramInfo, Redirect, Rejected, Runtime, TestRun, TestRunOutput,
+};
+pub use open::{OpenElf, OpenError, btf_of};
 
 /// What most users need, to be taken in whole: `use bpfkit::prelude::*;`.
 pub mod prelude {

@@ -70,3 +70,16 @@ fn read(runtime: &Runtime, name: &str, shown: &str, bytes: &[u8]) -> Result<Open
     let spec = spec.map_err(|error| OpenError::Object { name: shown.to_owned(), error })?;
     Ok(runtime.open(spec))
 }
+
+/// The types in an ELF object, or in a file that holds nothing else, such as
+/// `/sys/kernel/btf/vmlinux`.
+///
+/// # Errors
+///
+/// Returns an error if there are none, or they are malformed.
+pub fn btf_of(bytes: &[u8]) -> Result<bpf_btf::Btf, ReadError> {
+    if bytes.starts_with(b"\x7fELF") {
+        return bpf_object::read_btf(bytes);
+    }
+    Ok(bpf_btf::Btf::parse(bytes)?)
+}

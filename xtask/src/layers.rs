@@ -47,7 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bpf-oracle", &["bpf-isa", "bpf-btf", "bpf-abi"]),
-    ("bpfkit-cli", &["bpfkit", "bpf-isa", "bpf-oracle"]),
+    ("bpfkit-cli", &["bpfkit", "bpf-oracle"]),
     (
         "bpf-bench",
         &[

@@ -1,0 +1,54 @@
+//! One file a subcommand, and what they share.
+
+pub(crate) mod run;
+pub(crate) mod replay;
+pub(crate) mod maps;
+pub(crate) mod verify;
+pub(crate) mod dump;
+pub(crate) mod btf;
+pub(crate) mod raw;
+pub(crate) mod conformance;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use bpfkit::{EngineChoice, KernelBtf, OpenObject, Runtime};
+use clap::ValueEnum;
+
+/// Which engine runs programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// Compiled code where there can be any, else the interpreter
+    #[default]
+    Auto,
+    /// Compiled code
+    Jit,
+    /// The interpreter
+    Interp,
+}
+
+impl From<Engine> for EngineChoice {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Auto => Self::Auto,
+            Engine::Jit => Self::Jit,
+            Engine::Interp => Self::Interp,
+        }
+    }
+}
+
+/// Where the kernel's types come from: a file, or the running kernel.
+pub(crate) fn kernel_btf(file: Option<&PathBuf>) -> KernelBtf {
+    file.map_or(KernelBtf::Running, |file| KernelBtf::File(file.clone()))
+}
+
+/// Reads a file whole.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
+
+/// Opens an object file in a runtime.
+pub(crate) fn open(runtime: &Runtime, path: &Path) -> anyhow::Result<OpenObject> {
+    use bpfkit::prelude::*;
+    runtime.open_file(path).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,266 @@
+//! `bpfkit raw`: raw documents, verified.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use bpf_oracle::document::{Document, Fixup, MapDocument};
+use bpf_oracle::hex;
+use bpf_oracle::report::Report;
+use bpfkit::abi::Errno;
+use bpfkit::abi::map::{MapFlags, MapInit, MapInitValue, MapSpec, MapType};
+use bpfkit::abi::prog::{AttachType, ProgFlags, ProgType};
+use bpfkit::abi::spec::{AttachTo, InfoBlob, ProgramSpec};
+use bpfkit::btf::{Btf, KindCode};
+use bpfkit::isa::Slot;
+use bpfkit::verifier::described::DescribedWorld;
+use serde_json::Value;
+
+use super::verify::{report_of, types_of_kernel};
+use crate::Outcome;
+use crate::report::{print, progress};
+
+/// The number of a document's first map: high enough that no immediate is taken for a map that the
+/// document did not mean.
+const FIRST_FD: i32 = 0x4000_0000;
+
+/// Verify raw documents and print a report a line
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// One document, an array of them, or one a line; - is standard input
+    file: PathBuf,
+    /// The log levels: each verified for itself, the first decides; 4 and 1 if none is given
+    #[arg(long, value_name = "N")]
+    log_level: Vec<u32>,
+    /// Put the logs' texts into the reports
+    #[arg(long)]
+    log: bool,
+    /// The kernel's types, if not the running kernel's
+    #[arg(long, value_name = "VMLINUX")]
+    btf: Option<PathBuf>,
+    /// Reports are JSON in any case
+    #[arg(long, hide = true)]
+    json: bool,
+    /// Test runs are the kernel's matter
+    #[arg(long, hide = true)]
+    run: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let name = args.file.display().to_string();
+    let mut text = String::new();
+    if name == "-" {
+        std::io::stdin().read_to_string(&mut text).context("standard input")?;
+    } else {
+        text = std::fs::read_to_string(&args.file).with_context(|| name.clone())?;
+    }
+    let documents = Document::read_all(&text).map_err(|error| anyhow!("{name}: {error}"))?;
+    let kernel = types_of_kernel(args.btf.as_ref())?;
+    let levels = if args.log_level.is_empty() { vec![4, 1] } else { args.log_level.clone() };
+    let bar = progress("verifying", documents.len() as u64);
+    let mut outcome = Outcome::Done;
+    for document in &documents {
+        let report = judge(document, kernel.as_ref(), &levels, args.log);
+        if report.verdict != "accept" {
+            outcome = Outcome::Refused;
+        }
+        print(&format!("{}\n", serde_json::to_string(&report)?))?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(outcome)
+}
+
+/// What the verifier says of a document.
+fn judge(document: &Document, kernel: Option<&Arc<Btf>>, levels: &[u32], text: bool) -> Report {
+    let mut report = match prepare(document, kernel) {
+        Ok((program, world)) => report_of(&program, &world, levels, text),
+        Err(early) => Report {
+            prog_type: prog_type_name(document),
+            verdict: early.verdict.to_owned(),
+            stage: early.stage.map(str::to_owned),
+            errno: early.errno.0,
+            errno_name: early.errno.to_string(),
+            last: early.text,
+            ..Report::default()
+        },
+    };
+    report.id = document.id.clone();
+    report.file = document.file.clone();
+    report.section = document.section.clone();
+    report.name = document.name.clone();
+    report
+}
+
+fn prog_type_name(document: &Document) -> String {
+    let known = document.prog_type_number().ok().and_then(ProgType::new);
+    known.map_or_else(|| document.prog_type.to_string(), |known| known.name().to_owned())
+}
+
+/// Why a program never came before the verifier, or was refused before it was looked at.
+struct Early {
+    verdict: &'static str,
+    stage: Option<&'static str>,
+    errno: Errno,
+    text: String,
+}
+
+impl Early {
+    fn at(stage: &'static str, errno: Errno, text: impl Into<String>) -> Self {
+        Self { verdict: "error", stage: Some(stage), errno, text: text.into() }
+    }
+
+    fn format(text: impl Into<String>) -> Self {
+        Self::at("format", Errno::EINVAL, text)
+    }
+
+    /// What the kernel refuses with an error number and not a word.
+    const fn silent(errno: Errno) -> Self {
+        Self { verdict: "reject", stage: None, errno, text: String::new() }
+    }
+}
+
+/// A document as the verifier takes it.
+fn prepare(
+    document: &Document,
+    kernel: Option<&Arc<Btf>>,
+) -> Result<(ProgramSpec, DescribedWorld), Early> {
+    let btf = types(&document.btf_bytes().map_err(Early::format)?)?;
+    let mut world = DescribedWorld::new(kernel.cloned()).first_fd(FIRST_FD);
+    let mut fds = Vec::new();
+    for map in &document.maps {
+        fds.push(world.next_fd());
+        add_map(&mut world, document, map, btf.as_ref())?;
+    }
+    let mut bytes = document.insn_bytes().map_err(Early::format)?;
+    for fixup in &document.fixups {
+        apply(fixup, &mut bytes, &fds, kernel)?;
+    }
+    let (slots, _) = bytes.as_chunks::<8>();
+    let insns = slots.iter().map(|bytes| Slot::from_bytes(*bytes)).collect();
+
+    let number = document.prog_type_number().map_err(Early::format)?;
+    let prog_type = ProgType::new(number).ok_or(Early::silent(Errno::EINVAL))?;
+    let mut program = ProgramSpec::new(document.name.as_deref().unwrap_or(""), prog_type, insns);
+    program.expected_attach_type = AttachType::new(document.expected_attach_type);
+    program.flags = ProgFlags::from_bits_retain(document.prog_flags);
+    if let Some(license) = &document.license {
+        program.license.clone_from(license);
+    }
+    program.attach_to = document.attach_btf.as_ref().map(|attach| {
+        if attach.kind == "struct" {
+            let member = document.expected_attach_type.to_string();
+            AttachTo::StructOps { name: attach.name.clone(), member }
+        } else {
+            AttachTo::Kernel(attach.name.clone())
+        }
+    });
+    program.btf = btf;
+    if program.btf.is_some() {
+        program.func_info = info(&document.func_info, document.func_info_rec_size, 8)?;
+        program.line_info = info(&document.line_info, document.line_info_rec_size, 16)?;
+    }
+    Ok((program, world))
+}
+
+fn info(text: &str, rec_size: Option<u32>, usual: u32) -> Result<InfoBlob, Early> {
+    let bytes = hex::decode(text).map_err(Early::format)?;
+    Ok(InfoBlob { rec_size: rec_size.unwrap_or(usual), bytes })
+}
+
+fn types(bytes: &[u8]) -> Result<Option<Arc<Btf>>, Early> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let btf =
+        Btf::parse(bytes).map_err(|error| Early::at("btf", Errno::EINVAL, error.to_string()))?;
+    Ok(Some(Arc::new(btf)))
+}
+
+fn add_map(
+    world: &mut DescribedWorld,
+    document: &Document,
+    map: &MapDocument,
+    program_btf: Option<&Arc<Btf>>,
+) -> Result<(), Early> {
+    let spec = map_spec(map)?;
+    let own = if map.btf == Value::from("prog") {
+        program_btf.cloned()
+    } else {
+        types(&document.blob(&map.btf).map_err(Early::format)?)?
+    };
+    world.add_map(&spec, own.as_ref());
+    // The first program put in decides what all others must be.
+    if let Some(first) = map.init.iter().find_map(|entry| entry.prog.as_deref())
+        && let Some(prog_type) = first.prog_type_number().ok().and_then(ProgType::new)
+    {
+        world.set_owner(prog_type, AttachType::new(first.expected_attach_type));
+    }
+    Ok(())
+}
+
+fn map_spec(map: &MapDocument) -> Result<MapSpec, Early> {
+    let number = map.type_number().map_err(Early::format)?;
+    let map_type = MapType::new(number)
+        .ok_or_else(|| Early::at("map", Errno::EINVAL, format!("no map type {number}")))?;
+    let name = map.name.as_deref().unwrap_or("");
+    let mut spec = MapSpec::new(name, map_type, map.key_size, map.value_size, map.max_entries);
+    spec.flags = MapFlags::from_bits_retain(map.map_flags);
+    spec.map_extra = map.map_extra;
+    spec.btf_key_type_id = map.btf_key_type_id;
+    spec.btf_value_type_id = map.btf_value_type_id;
+    spec.inner = map.inner.as_deref().map(map_spec).transpose()?.map(Box::new);
+    spec.frozen = map.frozen;
+    for entry in map.init.iter().filter(|entry| entry.prog.is_none()) {
+        let bytes = |text: &str| hex::decode(text).map_err(Early::format);
+        let value = MapInitValue::Bytes(bytes(&entry.value)?);
+        spec.init.push(MapInit { key: bytes(&entry.key)?, value });
+    }
+    Ok(spec)
+}
+
+/// Fills in what an instruction refers to.
+fn apply(
+    fixup: &Fixup,
+    insns: &mut [u8],
+    fds: &[i32],
+    kernel: Option<&Arc<Btf>>,
+) -> Result<(), Early> {
+    let at = fixup.insn.saturating_mul(8);
+    let Some(insn) = insns.get_mut(at..at.saturating_add(8)) else {
+        let text = format!("fixup of instruction {}, past the end", fixup.insn);
+        return Err(Early::format(text));
+    };
+    let map_fd = || {
+        let index = fixup.map.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+        let fd = fds.get(index).copied();
+        fd.ok_or_else(|| Early::format(format!("no map {}", fixup.map)))
+    };
+    let kernel_id = |stage, kinds: &[KindCode]| {
+        let id = kernel
+            .and_then(|btf| kinds.iter().find_map(|kind| btf.by_name_kind(&fixup.name, *kind)));
+        match id.and_then(|id| i32::try_from(id.0).ok()) {
+            Some(id) => Ok(id),
+            None if fixup.or_zero => Ok(0),
+            None => {
+                let text = format!("the kernel's types do not know {}", fixup.name);
+                Err(Early::at(stage, Errno::ENOENT, text))
+            }
+        }
+    };
+    let number = match fixup.kind.as_str() {
+        "imm_map_fd" => map_fd()?,
+        "map_fd" | "map_value" => {
+            let source = if fixup.kind == "map_fd" { 1 } else { 2 };
+            insn[1] = (insn[1] & 15) | source << 4;
+            map_fd()?
+        }
+        "kfunc" => kernel_id("kfunc", &[KindCode::Func])?,
+        "ksym" => kernel_id("ksym", &[KindCode::Var, KindCode::Func])?,
+        other => return Err(Early::format(format!("a fixup of kind {other:?}"))),
+    };
+    insn[4..].copy_from_slice(&number.to_le_bytes());
+    Ok(())
+}

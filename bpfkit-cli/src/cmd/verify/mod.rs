@@ -1,0 +1,238 @@
+//! `bpfkit verify`: every program of objects, as veristat does.
+
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bpf_oracle::report::{self, Report};
+use bpfkit::abi::Errno;
+use bpfkit::abi::spec::{ObjectSpec, ProgramSpec};
+use bpfkit::btf::Btf;
+use bpfkit::verifier::described::DescribedWorld;
+use bpfkit::verifier::{Checked, LogOptions, Options, Rejection, check};
+use clap::ValueEnum;
+
+use super::read;
+use crate::Outcome;
+use crate::report::{print, progress};
+
+/// Verify every program of objects, as veristat does
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The objects
+    #[arg(required = true)]
+    objects: Vec<PathBuf>,
+    /// Only the program with this name
+    #[arg(long, value_name = "NAME")]
+    prog: Option<String>,
+    /// Print the log: 1 the path of a refusal, 2 everything, 4 statistics
+    #[arg(long, short, value_name = "N")]
+    log_level: Vec<u32>,
+    /// The kernel's types, if not the running kernel's
+    #[arg(long, value_name = "VMLINUX")]
+    btf: Option<PathBuf>,
+    /// The columns, of: file, prog, verdict, duration, insns, states, peak_states,
+    /// max_states_per_insn, mark_read, size
+    #[arg(short = 'e', long = "emit", value_name = "COLUMNS", value_delimiter = ',')]
+    emit: Vec<String>,
+    /// In which form
+    #[arg(short, long = "output-format", value_enum, default_value_t)]
+    output: Format,
+    /// The same as `-o json`: the report that `bpfkit raw` prints, a line a program
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+    /// Put the logs' texts into the JSON
+    #[arg(long)]
+    log: bool,
+    /// Compare with what an earlier `-o csv` wrote
+    #[arg(short = 'C', long = "compare", value_name = "BASE.csv")]
+    compare: Option<PathBuf>,
+}
+
+/// Where a kernel publishes its types.
+const RUNNING_KERNEL: &str = "/sys/kernel/btf/vmlinux";
+
+/// The forms of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For veristat and spreadsheets
+    Csv,
+    /// A report a line
+    Json,
+}
+
+/// What came of one program.
+pub(crate) struct Judged {
+    file: String,
+    section: String,
+    program: ProgramSpec,
+    checked: Checked,
+    duration: Duration,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let format = if args.json { Format::Json } else { args.output };
+    let kernel = types_of_kernel(args.btf.as_ref())?;
+    let mut objects = Vec::new();
+    for path in &args.objects {
+        objects.push((path, open(path)?));
+    }
+    let programs = objects.iter().flat_map(|(path, object)| {
+        object.programs.iter().map(move |program| (path, object, program))
+    });
+    let programs: Vec<_> = programs
+        .filter(|(_, _, program)| args.prog.as_ref().is_none_or(|name| *name == program.name))
+        .collect();
+    anyhow::ensure!(!programs.is_empty(), "no such program in these objects");
+    let level = args.log_level.iter().fold(0, |all, level| all | level);
+    let bar = progress("verifying", programs.len() as u64);
+    let mut judged = Vec::new();
+    for (path, object, program) in programs {
+        let world = world(object, kernel.as_ref());
+        let begin = Instant::now();
+        let options = Options {
+            log: LogOptions { level: level | 4, ..LogOptions::default() },
+            ..Options::default()
+        };
+        let checked = check(program, &world, &options);
+        let duration = begin.elapsed();
+        if format == Format::Json {
+            let report = json_report(args, path, program, &world)?;
+            print(&format!("{}\n", serde_json::to_string(&report)?))?;
+        } else if level != 0 {
+            let log = log_at(program, &world, level);
+            print(&format!("{}: {}:\n{log}", path.display(), program.name))?;
+        }
+        judged.push(Judged {
+            file: file_name(path),
+            section: program.section.clone(),
+            program: program.clone(),
+            checked,
+            duration,
+        });
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    match (&args.compare, format) {
+        (_, Format::Json) => {}
+        (Some(base), _) => print(&table::comparison(&judged, base)?)?,
+        (None, Format::Csv) => print(&table::csv(&judged, &args.emit)?)?,
+        (None, Format::Table) => print(&table::table(&judged, &args.emit)?)?,
+    }
+    let mut outcome = Outcome::Done;
+    for one in &judged {
+        if let Err(rejection) = &one.checked.result {
+            outcome = Outcome::Refused;
+            if format == Format::Table {
+                eprint!("{}", explain(one, rejection));
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// A refusal, with its source line.
+fn explain(judged: &Judged, rejection: &Rejection) -> String {
+    use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+    let title = format!("{}: {}: {rejection}", judged.file, judged.program.name);
+    let primary = Level::ERROR.primary_title(&title);
+    let Some(place) = &rejection.line else {
+        return format!("{}\n", Renderer::plain().render(&[Group::with_title(primary)]));
+    };
+    let line = usize::try_from(place.line).unwrap_or(1);
+    let source = Snippet::source(&place.text)
+        .line_start(line)
+        .path(&place.file)
+        .annotation(AnnotationKind::Primary.span(0..place.text.len()));
+    format!("{}\n", Renderer::plain().render(&[primary.element(source)]))
+}
+
+/// The log at one level, exactly.
+fn log_at(program: &ProgramSpec, world: &DescribedWorld, level: u32) -> String {
+    let log = LogOptions { level, ..LogOptions::default() };
+    check(program, world, &Options { log, ..Options::default() }).log
+}
+
+fn json_report(
+    args: &Args,
+    path: &Path,
+    program: &ProgramSpec,
+    world: &DescribedWorld,
+) -> anyhow::Result<Report> {
+    let levels = if args.log_level.is_empty() { vec![4, 1] } else { args.log_level.clone() };
+    let mut report = report_of(program, world, &levels, args.log);
+    report.file = Some(path.display().to_string().into());
+    report.section = Some(program.section.clone().into());
+    Ok(report)
+}
+
+/// What the verifier says of a program, in the form of a report. The first level decides.
+pub(crate) fn report_of(
+    program: &ProgramSpec,
+    world: &DescribedWorld,
+    levels: &[u32],
+    with_text: bool,
+) -> Report {
+    let bytes: Vec<u8> = program.insns.iter().flat_map(|slot| slot.to_bytes()).collect();
+    let mut report = Report {
+        name: Some(program.name.clone()),
+        prog_type: program.prog_type.name().to_owned(),
+        insns_loaded: program.insns.len(),
+        insns_sha: report::insns_sha(&bytes),
+        ..Report::default()
+    };
+    for (n, level) in levels.iter().enumerate() {
+        let log = LogOptions { level: *level, ..LogOptions::default() };
+        let checked = check(program, world, &Options { log, ..Options::default() });
+        if n == 0 {
+            let errno = checked.result.as_ref().err().map(Rejection::errno);
+            report.verdict = if errno.is_none() { "accept" } else { "reject" }.to_owned();
+            report.errno = errno.map_or(0, |errno| errno.0);
+            report.errno_name =
+                errno.map_or_else(|| "0".to_owned(), |errno: Errno| errno.to_string());
+            report.last = report::last_message(&checked.log);
+            report.stats = report::statistics(&checked.log);
+        }
+        report.logs.insert(level.to_string(), report::log_entry(&checked.log, with_text));
+    }
+    report
+}
+
+/// The world of an object's programs: its maps, described.
+fn world(object: &ObjectSpec, kernel: Option<&Arc<Btf>>) -> DescribedWorld {
+    let mut world = DescribedWorld::new(kernel.cloned());
+    for map in &object.maps {
+        world.add_map(map, object.btf.as_ref());
+    }
+    world
+}
+
+/// The kernel's types: those of a file, which must be readable, or the running kernel's, if they
+/// are.
+pub(crate) fn types_of_kernel(file: Option<&PathBuf>) -> anyhow::Result<Option<Arc<Btf>>> {
+    if let Some(path) = file {
+        let types = bpfkit::btf_of(&read(path)?).with_context(|| path.display().to_string())?;
+        return Ok(Some(Arc::new(types)));
+    }
+    let bytes = std::fs::read(RUNNING_KERNEL).ok();
+    Ok(bytes.and_then(|bytes| Btf::parse(&bytes).ok()).map(Arc::new))
+}
+
+fn open(path: &Path) -> anyhow::Result<ObjectSpec> {
+    let bytes = read(path)?;
+    // As libbpf names objects: by the file, up to the first dot.
+    let name = file_name(path);
+    let name = name.split('.').next().unwrap_or(&name);
+    bpfkit::object::read(&bytes, name).with_context(|| path.display().to_string())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
