@@ -209,6 +209,12 @@ impl fmt::Debug for SharedBytes<'_> {
     }
 }
 
+/// Bytes as words, as they lie in memory; the last one is filled with zeros.
+#[inline]
+pub(crate) fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks(WORD).map(word_of)
+}
+
 /// Up to eight bytes as a word, as they lie in memory.
 #[inline]
 pub(crate) fn word_of(bytes: &[u8]) -> u64 {

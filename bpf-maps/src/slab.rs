@@ -14,7 +14,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use crate::bytes::{Memory, SharedBytes, WORD, low, words_for};
+use crate::bytes::{Memory, SharedBytes, WORD, low, words_for, words_of};
 use crate::error::MapError;
 
 /// The number of an element.
@@ -55,6 +55,8 @@ pub(crate) struct Slab {
     /// How many words an element has.
     width: usize,
     key_len: usize,
+    /// How many words a key has.
+    key_words: usize,
     value_len: usize,
     /// How many elements the free list is for; behind them are those kept apart.
     capacity: u32,
@@ -62,6 +64,10 @@ pub(crate) struct Slab {
     fresh: AtomicU64,
     /// The first free one that has been used: a count against mistaken identity (32) | link.
     free: AtomicU64,
+}
+
+fn load(word: &AtomicU64) -> u64 {
+    word.load(Ordering::Relaxed)
 }
 
 /// The low half of a word.
@@ -83,7 +89,8 @@ impl Slab {
         }
         let words = Memory::new(bytes / WORD as u64, 64)?;
         let (fresh, free) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { words, width, key_len, value_len, capacity, fresh, free })
+        let key_words = words_for(key_len);
+        Ok(Self { words, width, key_len, key_words, value_len, capacity, fresh, free })
     }
 
     /// The elements kept apart.
@@ -133,7 +140,7 @@ impl Slab {
         if version & LOW != u64::from(hash) {
             return Some(false);
         }
-        let is_equal = self.key(id).equals(key);
+        let is_equal = elem[2..2 + self.key_words].iter().map(load).eq(words_of(key));
         fence(Ordering::Acquire);
         let is_whole = version >> 32 & 1 == 0 && elem[0].load(Ordering::Relaxed) == version;
         is_whole.then_some(is_equal)
@@ -141,14 +148,14 @@ impl Slab {
 
     /// Its key, in place.
     pub(crate) fn key(&self, id: ElemId) -> SharedBytes<'_> {
-        let words = &self.elem(id)[2..2 + words_for(self.key_len)];
+        let words = &self.elem(id)[2..2 + self.key_words];
         SharedBytes::new(words, self.key_len)
     }
 
     /// Its value, in place.
     #[inline]
     pub(crate) fn value(&self, id: ElemId) -> SharedBytes<'_> {
-        let words = &self.elem(id)[2 + words_for(self.key_len)..];
+        let words = &self.elem(id)[2 + self.key_words..];
         SharedBytes::new(words, self.value_len)
     }
 

@@ -97,3 +97,94 @@ impl MapShape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use bpf_abi::map::{MapSpec, MapType};
+
+    use crate::map::Map;
+    use crate::types::create_with;
+    use crate::{MapError, World};
+
+    use super::*;
+
+    const NONE: UpdateFlags = UpdateFlags::empty();
+    const LOCK: UpdateFlags = UpdateFlags::LOCK;
+
+    /// A map of values of 20 bytes with a lock at byte 4.
+    fn map(map_type: MapType) -> Arc<dyn Map> {
+        let spec = MapSpec::new("m", map_type, 4, 20, 4);
+        create_with(&spec, Some(4), &World::with_cpus(2)).unwrap()
+    }
+
+    #[test]
+    fn flags_are_answered_as_by_linux() {
+        for map_type in [MapType::Array, MapType::Hash] {
+            let map = map(map_type);
+            let update = |flags| map.host().update(&[0; 4], &[1; 20], flags);
+            assert_eq!(update(LOCK), Ok(()));
+            assert_eq!(update(LOCK), Ok(()));
+            assert_eq!(update(LOCK | UpdateFlags::NOEXIST), Err(MapError::Exists));
+            assert!(map.host().lookup(&[0; 4], LOCK).is_ok());
+            assert!(map.host().lookup(&[0; 4], NONE).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_lock_is_neither_written_nor_shown() {
+        for map_type in [MapType::Array, MapType::Hash] {
+            let map = map(map_type);
+            map.host().update(&[0; 4], &[0xff; 20], NONE).unwrap();
+            let value = map.lookup(crate::CpuId(0), &[0; 4]).unwrap();
+            assert_eq!(value.to_vec(), [[0xff; 4].as_slice(), &[0; 4], &[0xff; 12]].concat());
+            // Held by a program: others' copies leave it so.
+            value.words()[0].fetch_or(1 << 32, Ordering::Relaxed);
+            if map_type == MapType::Array {
+                map.host().update(&[0; 4], &[7; 20], NONE).unwrap();
+                assert_eq!(value.to_vec()[4..8], [1, 0, 0, 0]);
+            }
+            assert_eq!(map.host().lookup(&[0; 4], NONE).unwrap()[4..8], [0; 4]);
+        }
+    }
+
+    #[test]
+    fn copies_under_the_lock_are_whole() {
+        for map_type in [MapType::Array, MapType::Hash] {
+            let map = map(map_type);
+            map.host().update(&[0; 4], &[0; 20], NONE).unwrap();
+            let each = if cfg!(miri) { 20 } else { 3000_u32 };
+            thread::scope(|scope| {
+                for writer in 1..3_u8 {
+                    let map = &map;
+                    scope.spawn(move || {
+                        for _ in 0..each {
+                            map.host().update(&[0; 4], &[writer; 20], LOCK).unwrap();
+                        }
+                    });
+                }
+                for _ in 0..each {
+                    let value = map.host().lookup(&[0; 4], LOCK).unwrap();
+                    let data = [&value[..4], &value[8..]].concat();
+                    assert!(data.iter().all(|byte| *byte == data[0]), "{data:?}");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_lock_lies_in_a_value_of_an_array_or_a_hash_map() {
+        let refused = |map_type, offset| {
+            let spec = MapSpec::new("m", map_type, 4, 20, 4);
+            create_with(&spec, Some(offset), &World::with_cpus(1)).unwrap_err()
+        };
+        for (map_type, offset) in
+            [(MapType::Array, 2), (MapType::Array, 20), (MapType::Hash, 18), (MapType::LruHash, 0)]
+        {
+            assert_eq!(refused(map_type, offset), MapError::SpinLock { offset });
+        }
+        assert!(matches!(refused(MapType::Array, u32::MAX - 3), MapError::SpinLock { .. }));
+    }
+}
