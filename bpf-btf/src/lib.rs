@@ -15,6 +15,7 @@ mod edit;
 pub mod ext;
 mod encode;
 pub mod dump;
+pub mod relo;
 
 pub use btf::Btf;
 pub use encode::Builder;
