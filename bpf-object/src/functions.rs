@@ -129,6 +129,15 @@ fn called_within(code: &[u8]) -> HashSet<usize> {
 }
 
 impl Functions<'_> {
+    /// Whether a slot of a section belongs to a function.
+    pub(crate) fn cover(&self, section: usize, slot: usize) -> bool {
+        [&self.programs, &self.callees].into_iter().any(|list| {
+            let after = list.partition_point(|f| (f.section, f.start) <= (section, slot));
+            let before = after.checked_sub(1).and_then(|at| list.get(at));
+            before.is_some_and(|f| f.section == section && slot - f.start < f.len)
+        })
+    }
+
     /// The callee that begins at a slot of a section.
     pub(crate) fn callee_at(&self, section: usize, start: usize) -> Option<usize> {
         let key = |function: &Function<'_>| (function.section, function.start);

@@ -11,6 +11,7 @@ mod functions;
 mod relocate;
 mod types;
 mod externs;
+mod core_relo;
 mod debug;
 
 pub use error::ReadError;
@@ -51,9 +52,14 @@ pub fn read(bytes: &[u8], name: &str) -> Result<ObjectSpec, ReadError> {
 pub struct Options {
     /// The kernel's configuration.
     pub kconfig: Kconfig,
+    /// The kernel's types, by which CO-RE relocations are made. Without them, objects that have any
+    /// are refused.
+    pub target: Option<Arc<Btf>>,
 }
 
 /// Reads an object for a given host.
+///
+/// The same object and host make the same description.
 ///
 /// # Errors
 ///
@@ -71,9 +77,13 @@ pub fn read_with(bytes: &[u8], name: &str, options: &Options) -> Result<ObjectSp
         externs = externs::externs(&elf, btf, &options.kconfig)?;
         types::correct(btf, &elf);
     }
-    refuse_core_relocations(&ext, btf.as_ref())?;
     let debug = btf.as_ref().map_or_else(Debug::default, |btf| Debug::new(&ext, btf, &elf));
     let functions = functions::functions(&elf)?;
+    let mut code = core_relo::code(&elf);
+    if let Some(btf) = &btf {
+        let target = options.target.as_deref();
+        core_relo::relocate(&elf, &functions, &ext, btf, target, &mut code)?;
+    }
     let mut declared = maps::declared_maps(&elf, btf.as_ref())?;
     maps::initial_values(&elf, &mut declared, &functions.programs)?;
     let globals = globals::global_maps(&elf, name, btf.as_ref())?;
@@ -96,6 +106,7 @@ pub fn read_with(bytes: &[u8], name: &str, options: &Options) -> Result<ObjectSp
     });
     let object = relocate::Object {
         elf: &elf,
+        code,
         functions: &functions,
         declared: declared_at,
         globals: globals_of,
@@ -177,19 +188,6 @@ fn relocations(elf: &Elf<'_>) -> Result<HashMap<(usize, usize), usize>, ReadErro
         }
     }
     Ok(found)
-}
-
-fn refuse_core_relocations(ext: &BtfExt, btf: Option<&Btf>) -> Result<(), ReadError> {
-    let Some((section, record)) =
-        ext.core_relos.iter().find_map(|section| Some((section.section, section.records.first()?)))
-    else {
-        return Ok(());
-    };
-    Err(ReadError::Relocation {
-        section: btf.map_or("", |btf| btf.name(section)).to_owned(),
-        insn: record.insn_off as usize / 8,
-        what: "a CO-RE relocation, which is not supported yet".to_owned(),
-    })
 }
 
 /// The text in a section, up to its end mark.

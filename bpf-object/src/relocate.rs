@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use bpf_abi::spec::{Reference, ReferenceTo};
 use bpf_isa::{Pc, Slot};
 
+use crate::core_relo::Code;
 use crate::debug::Debug;
 use crate::elf::{Elf, SectionKind, Symbol};
 use crate::error::ReadError;
@@ -29,6 +30,8 @@ const PSEUDO_FUNC: u8 = 4;
 /// What the whole object has, for its programs to refer to.
 pub(crate) struct Object<'a> {
     pub(crate) elf: &'a Elf<'a>,
+    /// The instructions of each section, with CO-RE relocations made.
+    pub(crate) code: Code,
     pub(crate) functions: &'a Functions<'a>,
     /// Declared maps: section, place, index among the maps.
     pub(crate) declared: HashMap<(usize, u64), usize>,
@@ -142,9 +145,9 @@ impl Linked {
         *budget = budget.checked_sub(weight).ok_or_else(|| {
             ReadError::symbol(function.name, "the programs are too large together")
         })?;
-        let bytes = object.elf.sections[function.section].data;
-        let own = bytes.as_chunks::<8>().0.iter().skip(function.start).take(function.len);
-        self.insns.extend(own.map(|bytes| Slot::from_bytes(*bytes)));
+        let slots = object.code.get(&function.section).map_or(&[][..], Vec::as_slice);
+        let own = slots.get(function.start..function.start + function.len);
+        self.insns.extend_from_slice(own.unwrap_or_default());
         self.parts.push(part);
         Ok(part)
     }

@@ -3,10 +3,12 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bpf_abi::map::{MapInitValue, MapSpec};
 use bpf_abi::spec::{ObjectSpec, ProgramSpec};
 use bpf_btf::ext::{FuncInfo, LineInfo, parse_array};
+use bpf_btf::{Btf, Builder, TypeId};
 use bpf_object::{Kconfig, Options};
 
 fn folder() -> PathBuf {
@@ -124,6 +126,43 @@ fn externs_are_named_and_configuration_is_a_map() {
     insta::assert_snapshot!("externs", text(&read("externs")));
 }
 
+/// A kernel in which everything lies elsewhere, and some things are not there.
+fn other_kernel() -> Btf {
+    let mut b = Builder::new();
+    let int = b.int("int", 4, true);
+    let long = b.int("long", 8, true);
+    let unsigned = b.int("unsigned int", 4, false);
+    let char = b.int("char", 1, true);
+    let comm = b.array(char, int, 32);
+    let task = TypeId(b.next_id().0 + 1);
+    let ptr = b.ptr(task);
+    let members = [
+        ("age", long, 0, 0),
+        ("comm", comm, 64, 0),
+        ("waiting", unsigned, 325, 1),
+        ("parent", ptr, 384, 0),
+        ("pid", int, 448, 0),
+    ];
+    b.bit_structure("task", 64, &members);
+    b.enumeration("mode", 4, false, &[("SLOW", 7), ("FAST", 8)]);
+    b.finish().unwrap()
+}
+
+#[test]
+fn questions_about_types_are_answered_by_the_target() {
+    let mut options = Options::default();
+    options.target = Some(Arc::new(other_kernel()));
+    let object = bpf_object::read_with(&bytes("core"), "core", &options).unwrap();
+    insta::assert_snapshot!("core", text(&object));
+}
+
+#[test]
+fn without_a_target_questions_are_refused_by_name() {
+    let error = bpf_object::read(&bytes("core"), "core").unwrap_err().to_string();
+    assert!(error.contains("CO-RE relocation <byte_off> of ["), "{error}");
+    assert!(error.contains("it needs the types of a target kernel"), "{error}");
+}
+
 #[test]
 fn types_are_as_the_kernel_wants_them() {
     for name in ["calls", "maps", "externs"] {
@@ -167,7 +206,9 @@ fn mutants_get_an_object_or_an_error() {
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from((state >> 33) % u64::try_from(end).unwrap()).unwrap()
     };
-    let originals = ["calls", "maps", "externs"].map(bytes);
+    let originals = ["calls", "maps", "externs", "core"].map(bytes);
+    let mut options = Options::default();
+    options.target = Some(Arc::new(other_kernel()));
     let mut errors = 0;
     for round in 0..2000 {
         let mut mutant = originals[round % originals.len()].clone();
@@ -180,7 +221,7 @@ fn mutants_get_an_object_or_an_error() {
                 _ => u8::try_from(next(256)).unwrap(),
             };
         }
-        errors += usize::from(bpf_object::read(&mutant, "mutant").is_err());
+        errors += usize::from(bpf_object::read_with(&mutant, "mutant", &options).is_err());
     }
     assert!(errors > 50, "only {errors} mutants were refused: the test has lost its teeth");
 }
