@@ -1,3 +1,5 @@
+//! BPF maps: shared memory that programs and the host use at once.
+//!
 #![doc = include_str!("../README.md")]
 
 mod sync;

@@ -1,3 +1,5 @@
+//! Programs on functions of other programs: extensions, probes, and their exclusion.
+//!
 #![doc = include_str!("../README.md")]
 
 mod error;
