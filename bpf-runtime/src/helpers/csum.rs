@@ -11,9 +11,6 @@ helper! {
     /// checksum `seed`: ones' complement sums, folded to 16 bits. Either may be empty.
     28 Any => fn csum_diff(_cx, from: MemInOrNull<'a>, _from_size: SizeOrZero, to: MemInOrNull<'a>, _to_size: SizeOrZero, seed: u32) -> Result<u64, Errno> {
         let (from, to) = (from.0.copy(), to.0.copy());
-        if !from.len().is_multiple_of(4) || !to.len().is_multiple_of(4) {
-            return Err(Errno::EINVAL);
-        }
         // Ones' complement: to take a sum away is to add its complement.
         let sum = match (from.is_empty(), to.is_empty()) {
             (false, false) => add(add(sum(&to), seed), !sum(&from)),
@@ -66,10 +63,14 @@ helper! {
     }
 }
 
-/// The sum of 16-bit words, in the byte order of memory, not folded below 32 bits.
+/// The sum of 16-bit words, in the byte order of memory, not folded below 32 bits; zeros stand for
+/// the bytes that the last word lacks.
 fn sum(bytes: &[u8]) -> u32 {
-    let (words, _) = bytes.as_chunks::<4>();
-    words.iter().fold(0, |all, word| add(all, u32::from_le_bytes(*word)))
+    bytes.chunks(4).fold(0, |all, chunk| {
+        let mut word = [0; 4];
+        word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+        add(all, u32::from_le_bytes(word))
+    })
 }
 
 /// Ones' complement addition.

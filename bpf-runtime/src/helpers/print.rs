@@ -95,7 +95,6 @@ fn format_all(env: &Env, format: &[u8], args: &[u64]) -> Result<Vec<u8>, Errno> 
 struct Conversion {
     left: bool,
     zeros: bool,
-    alternate: bool,
     plus: bool,
     space: bool,
     width: usize,
@@ -111,7 +110,6 @@ enum Kind {
     Hex {
         upper: bool,
     },
-    Octal,
     Char,
     Str,
     Pointer,
@@ -135,7 +133,6 @@ impl Conversion {
             match rest.first()? {
                 b'-' => conversion.left = true,
                 b'0' => conversion.zeros = true,
-                b'#' => conversion.alternate = true,
                 b'+' => conversion.plus = true,
                 b' ' => conversion.space = true,
                 _ => break,
@@ -159,7 +156,6 @@ impl Conversion {
             b'u' => Kind::Unsigned,
             b'x' => Kind::Hex { upper: false },
             b'X' => Kind::Hex { upper: true },
-            b'o' => Kind::Octal,
             b'c' if matches!(len, Len::Int) => Kind::Char,
             b's' if matches!(len, Len::Int) => Kind::Str,
             _ => return None,
@@ -215,7 +211,6 @@ impl ConversionOf {
             Len::Int => value & 0xffff_ffff,
             Len::Long => value,
         };
-        let prefix = |text: &'static str| if conversion.alternate { text } else { "" };
         match conversion.kind {
             Kind::Unsigned => {
                 conversion.pad("", number.to_string().as_bytes(), conversion.zeros, out);
@@ -236,7 +231,7 @@ impl ConversionOf {
             }
             Kind::Hex { upper: false } => {
                 conversion.pad(
-                    prefix("0x"),
+                    "",
                     format!("{number:x}").as_bytes(),
                     conversion.zeros,
                     out,
@@ -244,16 +239,8 @@ impl ConversionOf {
             }
             Kind::Hex { upper: true } => {
                 conversion.pad(
-                    prefix("0X"),
+                    "",
                     format!("{number:X}").as_bytes(),
-                    conversion.zeros,
-                    out,
-                );
-            }
-            Kind::Octal => {
-                conversion.pad(
-                    prefix("0"),
-                    format!("{number:o}").as_bytes(),
                     conversion.zeros,
                     out,
                 );

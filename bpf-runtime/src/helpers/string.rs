@@ -32,6 +32,7 @@ helper! {
     /// Returns how many bytes were read.
     105 Any => fn strtol(_cx, buf: MemIn<'a>, _buf_len: Size, flags: u64, res: NumberOut<'a>) -> Result<u64, Errno> {
         let mut res = res;
+        res.set(0);
         let parsed = parse(&buf.copy(), flags)?;
         let value = if parsed.negative {
             0_i64.checked_sub_unsigned(parsed.magnitude).ok_or(Errno::ERANGE)?
@@ -47,6 +48,7 @@ helper! {
     /// Reads an unsigned number from the beginning of `buf`, as `strtol` does.
     106 Any => fn strtoul(_cx, buf: MemIn<'a>, _buf_len: Size, flags: u64, res: NumberOut<'a>) -> Result<u64, Errno> {
         let mut res = res;
+        res.set(0);
         let parsed = parse(&buf.copy(), flags)?;
         if parsed.negative {
             return Err(Errno::EINVAL);

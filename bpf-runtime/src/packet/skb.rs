@@ -15,9 +15,8 @@ pub(crate) const MAX_LEN: usize = 4096 - 64 - 320;
 pub(crate) const UAPI_SIZE: usize = 192;
 /// The length of an Ethernet header. Linux: `ETH_HLEN`.
 pub(crate) const ETH_LEN: usize = 14;
-/// The longest packet that helpers make. Linux: `BPF_SKB_MAX_LEN`, the loopback device's MTU
-/// and header.
-const LONGEST: usize = 65_536 + ETH_LEN;
+/// The longest packet that helpers make: four pages without a trailer. Linux: `BPF_SKB_MAX_LEN`.
+const LONGEST: usize = 4 * 4096 - 320;
 
 /// The type of Ethernet frames with a VLAN tag.
 pub(crate) const ETH_P_8021Q: u16 = 0x8100;
@@ -270,6 +269,8 @@ impl SkBuff {
         let tag = [proto[0], proto[1], tci[0], tci[1]];
         frame.poke(frame.data() + 12, &tag).ok_or(Errno::EINVAL)?;
         self.mac.set(0);
+        // What was behind the addresses counts as the network header now: the tag.
+        self.network.set(self.network.get() - 4);
         self.context.set_u32(at::PROTOCOL, self.context.u32(at::VLAN_PROTO));
         self.pull(down)
     }
@@ -334,6 +335,8 @@ impl SkBuff {
         } else {
             self.mac.set(self.mac.get() + 4);
         }
+        let header = ETH_LEN.cast_signed() + self.mac.get();
+        self.network.set(self.network.get().max(header));
         self.context.set_u32(at::PROTOCOL, u32::from(u16::from_le_bytes(inner)));
         Ok(())
     }

@@ -68,8 +68,8 @@ impl XdpIn {
         if !meta.is_multiple_of(4) || meta > xdp::HEADROOM - xdp::DRIVER_ROOM {
             return invalid("data, the length of the metadata, is no multiple of 4 up to 216");
         }
-        if end > len {
-            return invalid("data_end lies behind the data");
+        if end > len || end < meta {
+            return invalid("data_end lies behind the data, or before the packet");
         }
         if len < meta + skb::ETH_LEN {
             return invalid("metadata leaves no room for an Ethernet header");
