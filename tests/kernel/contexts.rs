@@ -35,7 +35,9 @@ fn one(both: &Both, program: &str, packet: &[u8], ctx: &[u8], args: [i64; 4]) ->
         match (&out, &expected) {
             (Err(error), Err(errno)) if error.errno() == *errno => {}
             (Ok(out), Ok(expected)) => {
-                if (out.return_value, &out.data, &out.ctx) != (expected.retval, &expected.data, &expected.ctx) {
+                if (out.return_value, &out.data, &out.ctx)
+                    != (expected.retval, &expected.data, &expected.ctx)
+                {
                     return Some(format!(
                         "{what}: {} {:?}, kernel {} {:?}",
                         out.return_value, out.ctx, expected.retval, expected.ctx
@@ -88,7 +90,12 @@ fn a_context_of_xdp_is_taken_and_given_back_as_in_the_kernel() {
             wrong.extend(one(&both, "contexts", &packet, &ctx, [2, 0, 0, 0]));
         }
     }
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
 }
 
 #[test]
@@ -106,5 +113,10 @@ fn a_context_of_the_network_stack_is_taken_and_given_back_as_in_the_kernel() {
             wrong.extend(one(&both, "contexts", &packet, &ctx, [11, 12, 13, 14]));
         }
     }
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
 }

@@ -18,9 +18,15 @@ fn the_example_says_what_the_kernel_says_of_every_packet() {
     for object in &both.ours {
         assert_eq!(object.program("dispatch").unwrap().info().tag.0, theirs.info().unwrap().tag);
     }
-    let ours: Vec<Program> = both.ours.iter().map(|object| object.program("dispatch").unwrap()).collect();
+    let ours: Vec<Program> =
+        both.ours.iter().map(|object| object.program("dispatch").unwrap()).collect();
     for (number, packet) in packets.iter().enumerate() {
-        let run = linux::TestRun { data: Some(packet), repeat: 1, room: packet.len() + 4096, ..linux::TestRun::default() };
+        let run = linux::TestRun {
+            data: Some(packet),
+            repeat: 1,
+            room: packet.len() + 4096,
+            ..linux::TestRun::default()
+        };
         let expected = theirs.test_run(&run).unwrap();
         for program in &ours {
             let out = program.test_run(&TestRun::packet(packet)).unwrap();

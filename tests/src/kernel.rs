@@ -36,11 +36,13 @@ impl KernelObject {
     /// Returns what the kernel would not make of the maps.
     pub fn load(spec: &ObjectSpec) -> Result<Self, String> {
         let bytes = spec.btf.as_ref().map(|btf| btf.encode());
-        let btf = bytes.map(|bytes| Btf::load(&bytes).map_err(|(errno, log)| format!("BTF: {errno}: {log}")));
+        let btf = bytes
+            .map(|bytes| Btf::load(&bytes).map_err(|(errno, log)| format!("BTF: {errno}: {log}")));
         let btf = btf.transpose()?;
         let mut maps = Vec::new();
         for map in &spec.maps {
-            let made = make(map, btf.as_ref()).map_err(|errno| format!("map {}: {errno}", map.name))?;
+            let made =
+                make(map, btf.as_ref()).map_err(|errno| format!("map {}: {errno}", map.name))?;
             maps.push(made);
         }
         let mut programs = BTreeMap::new();
@@ -55,7 +57,8 @@ impl KernelObject {
             for init in &spec.init {
                 let MapInitValue::Program(name) = &init.value else { continue };
                 let Some(program) = programs.get(name) else { continue };
-                map.update_program(&init.key, program).map_err(|errno| format!("slot for {name}: {errno}"))?;
+                map.update_program(&init.key, program)
+                    .map_err(|errno| format!("slot for {name}: {errno}"))?;
             }
         }
         let names = spec.maps.iter().map(|map| map.name.clone());
@@ -84,7 +87,9 @@ fn make(spec: &MapSpec, btf: Option<&Btf>) -> Result<Map, Errno> {
         flags: spec.flags.bits(),
         map_extra: spec.map_extra,
         inner: None,
-        btf: btf.filter(|_| has_types).map(|btf| (btf, spec.btf_key_type_id, spec.btf_value_type_id)),
+        btf: btf
+            .filter(|_| has_types)
+            .map(|btf| (btf, spec.btf_key_type_id, spec.btf_value_type_id)),
         btf_vmlinux_value: 0,
     })?;
     for init in &spec.init {
@@ -125,7 +130,8 @@ fn load(spec: &ProgramSpec, maps: &[Map], btf: Option<&Btf>) -> Result<Program, 
     let mut insns = spec.insns.clone();
     for slot in &mut insns {
         let names_map = slot.opcode == 0x18 && matches!(slot.src, 1 | 2);
-        let map = usize::try_from(slot.imm).ok().filter(|_| names_map).and_then(|map| maps.get(map));
+        let map =
+            usize::try_from(slot.imm).ok().filter(|_| names_map).and_then(|map| maps.get(map));
         if let Some(map) = map {
             slot.imm = map.fd();
         }
@@ -134,7 +140,9 @@ fn load(spec: &ProgramSpec, maps: &[Map], btf: Option<&Btf>) -> Result<Program, 
     let attr = ProgAttr {
         name: &short(&spec.name),
         prog_type: spec.prog_type.number(),
-        expected_attach_type: spec.expected_attach_type.map_or(0, bpf_abi::prog::AttachType::number),
+        expected_attach_type: spec
+            .expected_attach_type
+            .map_or(0, bpf_abi::prog::AttachType::number),
         flags: spec.flags.bits(),
         license: &spec.license,
         insns: &bytes,
@@ -149,5 +157,8 @@ fn load(spec: &ProgramSpec, maps: &[Map], btf: Option<&Btf>) -> Result<Program, 
 
 /// A name as the kernel takes it.
 fn short(name: &str) -> String {
-    name.chars().take(15).map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect()
+    name.chars()
+        .take(15)
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' })
+        .collect()
 }

@@ -168,12 +168,13 @@ impl Map for PercpuArray {
 
 /// Whether an array may be updated so: all its entries are there already.
 fn check_update(shape: &MapShape, key: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
-    shape.check_update_flags(flags)?;
+    // The lock is looked for last.
+    shape.check_update_flags(flags - UpdateFlags::LOCK)?;
     shape.index_within(key)?;
     if flags.contains(UpdateFlags::NOEXIST) {
         return Err(MapError::Exists);
     }
-    Ok(())
+    shape.check_update_flags(flags)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ helper! {
         let sum = match (from.is_empty(), to.is_empty()) {
             (false, false) => add(add(sum(&to), seed), !sum(&from)),
             (true, false) => add(sum(&to), seed),
-            (false, true) => add(seed, !sum(&from)),
+            (false, true) => !add(sum(&from), !seed),
             (true, true) => seed,
         };
         Ok(u64::from(fold(sum)))

@@ -230,20 +230,10 @@ impl ConversionOf {
                 conversion.pad(sign, digits.as_bytes(), conversion.zeros, out);
             }
             Kind::Hex { upper: false } => {
-                conversion.pad(
-                    "",
-                    format!("{number:x}").as_bytes(),
-                    conversion.zeros,
-                    out,
-                );
+                conversion.pad("", format!("{number:x}").as_bytes(), conversion.zeros, out);
             }
             Kind::Hex { upper: true } => {
-                conversion.pad(
-                    "",
-                    format!("{number:X}").as_bytes(),
-                    conversion.zeros,
-                    out,
-                );
+                conversion.pad("", format!("{number:X}").as_bytes(), conversion.zeros, out);
             }
             Kind::Char => conversion.pad("", &[value.to_le_bytes()[0]], false, out),
             Kind::Pointer => {

@@ -78,12 +78,13 @@ fn parse(text: &[u8], flags: u64) -> Result<Parsed, Errno> {
     let blanks = text.iter().take_while(|byte| is_blank(byte)).count();
     let rest = text.get(blanks..).unwrap_or_default();
     let negative = rest.first() == Some(&b'-');
-    let signed = usize::from(matches!(rest.first(), Some(b'-' | b'+')));
+    let signed = usize::from(negative);
     // Only so much is looked at behind the sign.
     let rest = rest.get(signed..).unwrap_or_default();
     let rest = rest.get(..MOST - 1).unwrap_or(rest);
     let (base, prefix) = match (base, rest) {
-        (0 | 16, [b'0', b'x' | b'X', digit, ..]) if digit.is_ascii_hexdigit() => (16, 2),
+        (0, [b'0', b'x' | b'X', digit, ..]) if digit.is_ascii_hexdigit() => (16, 2),
+        (16, [b'0', b'x' | b'X', ..]) => (16, 2),
         (0, [b'0', ..]) => (8, 0),
         (0, _) => (10, 0),
         (base, _) => (base, 0),

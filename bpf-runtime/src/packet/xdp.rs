@@ -65,13 +65,13 @@ impl XdpBuff {
         self.sync();
     }
 
-    /// Makes it a packet of a test run: the first `meta` of the bytes are metadata, those from
-    /// `end` on are in fragments whatever the room.
+    /// Makes it a packet of a test run: the first `meta` of the bytes are metadata and lie in the
+    /// headroom, those from `end` on are in fragments whatever the room.
     pub(crate) fn fill_cut(&self, bytes: &[u8], meta: usize, end: usize, ifindex: u32) {
-        let limit = HARD_END.min(HEADROOM + end);
-        self.frame.fill(HEADROOM, limit, bytes);
-        let data = (HEADROOM + meta).min(self.frame.end());
-        let _ = self.frame.place(HEADROOM, data, self.frame.end());
+        let room = HEADROOM - meta.min(HEADROOM);
+        self.frame.fill(room, HARD_END.min(room + end), bytes);
+        let data = HEADROOM.min(self.frame.end());
+        let _ = self.frame.place(room, data, self.frame.end());
         self.context.set_u32(at::INGRESS_IFINDEX, ifindex);
         self.sync();
     }
