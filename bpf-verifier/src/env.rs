@@ -14,7 +14,7 @@ use crate::host::{Host, MapFacts};
 use crate::log::Log;
 use crate::options::Options;
 use crate::program::{Flow, LiveStack};
-use crate::state::{BtfNo, Id, IdSource, MapNo, Pointer, PointerKind, PtrFlags, SlotNo, SubprogId};
+use crate::state::{BtfNo, Id, IdSource, MapNo, PointerKind, PtrFlags, SlotNo, SubprogId};
 
 /// What all passes share.
 ///
@@ -176,7 +176,7 @@ pub enum Loaded {
         off: u32,
     },
     /// A variable of the kernel. Linux: `btf_var`.
-    Variable(Pointer),
+    Variable(MemoryType),
     /// A function of the program.
     Func(SubprogId),
 }

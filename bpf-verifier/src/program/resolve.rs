@@ -10,13 +10,13 @@ use bpf_btf::{Btf, Kind, KindCode, Type, TypeId};
 use bpf_isa::opcode::whole;
 use bpf_isa::{Imm64, Insn, Pc};
 
-use crate::env::{Env, Loaded};
+use crate::env::{Env, Loaded, MemoryType};
 use crate::error::Reason;
 use crate::host::MapFacts;
 use crate::program::ProgramError;
 use crate::program::fields::check_up_front;
 use crate::program::subprogs::callee_at;
-use crate::state::{BtfType, MapNo, Pointer, PointerKind, PtrFlags};
+use crate::state::{BtfType, MapNo, PointerKind, PtrFlags};
 
 /// Checks every opcode, and finds what wide immediates name.
 ///
@@ -176,7 +176,7 @@ fn check_direct_value(map: &MapFacts, off: u32) -> Result<(), ProgramError> {
 }
 
 /// A kernel variable or function, as the pointer to it. Linux: `check_pseudo_btf_id`.
-fn variable(env: &mut Env<'_>, id: i32, btf_fd: i32) -> Result<Pointer, ProgramError> {
+fn variable(env: &mut Env<'_>, id: i32, btf_fd: i32) -> Result<MemoryType, ProgramError> {
     if btf_fd != 0 {
         return Err(ProgramError::NoModuleBtf);
     }
@@ -192,12 +192,10 @@ fn variable(env: &mut Env<'_>, id: i32, btf_fd: i32) -> Result<Pointer, ProgramE
     };
     let object = |env: &mut Env<'_>| {
         let ty = BtfType { btf: env.use_btf(&btf), id: of };
-        Pointer::to(PointerKind::Btf { ty })
+        MemoryType { kind: PointerKind::Btf { ty }, flags: PtrFlags::empty() }
     };
     if is_percpu(&btf, ty.id) {
-        let mut pointer = object(env);
-        pointer.flags |= PtrFlags::PERCPU;
-        return Ok(pointer);
+        return Ok(MemoryType { flags: PtrFlags::PERCPU, ..object(env) });
     }
     let resolved = btf.resolve(of);
     if resolved.is_some_and(|ty| ty.is_composite()) {
@@ -212,10 +210,8 @@ fn variable(env: &mut Env<'_>, id: i32, btf_fd: i32) -> Result<Pointer, ProgramE
     }
 }
 
-fn memory(size: u32) -> Pointer {
-    let mut pointer = Pointer::to(PointerKind::Mem { size, dynptr: None });
-    pointer.flags |= PtrFlags::RDONLY;
-    pointer
+const fn memory(size: u32) -> MemoryType {
+    MemoryType { kind: PointerKind::Mem { size, dynptr: None }, flags: PtrFlags::RDONLY }
 }
 
 /// Whether every CPU has a variable of its own of this.

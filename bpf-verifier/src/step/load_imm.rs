@@ -37,7 +37,7 @@ fn resolved(cx: &mut StepCx<'_, '_>, loaded: Loaded) -> Value {
             Value::Pointer(Pointer::to(kind))
         }
         Loaded::MapValue { map, off } => Value::Pointer(value_of(cx, map, off)),
-        Loaded::Variable(pointer) => Value::Pointer(pointer),
+        Loaded::Variable(ty) => Value::Pointer(Pointer::to(ty.kind).with(ty.flags)),
         Loaded::Func(subprog) => Value::Pointer(Pointer::to(PointerKind::Func { subprog })),
     }
 }
