@@ -145,7 +145,8 @@ impl<'a> Reader<'a> {
         if matches!(self.spec.map_type, MapType::Ringbuf | MapType::UserRingbuf) {
             self.spec.max_entries = ring_size(self.spec.max_entries);
         }
-        if takes_no_types(self.spec.map_type) {
+        // The kernel wants a value's type with a key's, or none at all.
+        if takes_no_types(self.spec.map_type) || self.spec.btf_value_type_id == 0 {
             self.spec.btf_key_type_id = 0;
             self.spec.btf_value_type_id = 0;
         }

@@ -95,3 +95,6 @@ fn makes_an_object(btf: &Btf, member: TypeId) -> bool {
 fn refuse_record(log: &mut Log, id: TypeId, error: RecordError) -> Refusal {
     log.refuse(Problem::SpecialFields { id, error })
 }
+
+#[cfg(test)]
+mod tests;

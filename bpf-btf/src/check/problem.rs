@@ -113,9 +113,6 @@ pub enum Problem {
     /// Types are nested too deeply.
     #[error("Exceeded max resolving depth:32")]
     TooDeep,
-    /// A chain of qualifiers is too long.
-    #[error("Max chain length or cycle detected")]
-    ChainTooLong,
     /// There are more types than the kernel takes.
     #[error("")]
     TooManyTypes,
@@ -138,7 +135,6 @@ impl Problem {
         match self {
             Self::TooLarge | Self::UnsupportedHeader | Self::TooDeep | Self::TooManyTypes => 7,
             Self::Loop => 17,
-            Self::ChainTooLong => 40,
             Self::Version | Self::Flags | Self::Encoding => 524,
             Self::SpecialFields { error, .. } => error.errno(),
             Self::NoHeaderLength

@@ -18,9 +18,6 @@ use crate::raw::KindCode;
 /// How many types may be on the way at once. Linux: `MAX_RESOLVE_DEPTH`.
 const MAX_DEPTH: usize = 32;
 
-/// How many qualifiers may follow one another. Linux: `MAX_RESOLVE_DEPTH`.
-const MAX_QUALIFIERS: usize = 32;
-
 const TYPE_ID: Problem = Problem::Plain("Invalid type_id");
 
 /// Which edges a walk follows.
@@ -465,30 +462,38 @@ struct Steps {
     depth: usize,
 }
 
-/// Checks that tags come before other qualifiers, which is where a compiler puts them.
+/// Checks that tags come before other qualifiers, which is where a compiler puts them: behind a modifier that is no tag
+/// there is none.
 ///
 /// Linux: `btf_check_type_tags`.
 pub(super) fn check_type_tags(records: &Records<'_>, log: &mut Log) -> Result<(), Refusal> {
+    // Whether there is a tag in the chain of modifiers that begins with a type; each is found out once.
+    let mut has_tag = vec![None; records.end()];
     for id in 1..u32::try_from(records.end()).unwrap_or(u32::MAX) {
         let Some(start) = records.get(id).filter(|entry| is_modifier(entry.code)) else { continue };
-        let mut entry = start;
-        let mut tags_allowed = start.code == KindCode::TypeTag;
-        let mut left = MAX_QUALIFIERS;
-        loop {
-            if left == 0 {
-                return Err(log.refuse_type(records, &start, Problem::ChainTooLong));
+        let behind = start.record.size_or_type;
+        let mut path = Vec::new();
+        let mut next = behind;
+        let found = loop {
+            let Some(known) = has_tag.get(next as usize) else { break false };
+            if let Some(known) = known {
+                break *known;
             }
-            left -= 1;
-            if entry.code != KindCode::TypeTag {
-                tags_allowed = false;
-            } else if !tags_allowed && !entry.record.kind_flag() {
-                let problem = Problem::Plain("Type tags don't precede modifiers");
-                return Err(log.refuse_type(records, &start, problem));
+            let entry = records.get(next).filter(|entry| is_modifier(entry.code));
+            let Some(entry) = entry else { break false };
+            path.push(next);
+            if entry.code == KindCode::TypeTag && !entry.record.kind_flag() {
+                break true;
             }
-            match records.get(entry.record.size_or_type) {
-                Some(next) if is_modifier(next.code) => entry = next,
-                Some(_) | None => break,
+            next = entry.record.size_or_type;
+        };
+        for id in path {
+            if let Some(slot) = has_tag.get_mut(id as usize) {
+                *slot = Some(found);
             }
+        }
+        if found && start.code != KindCode::TypeTag {
+            return Err(log.refuse(Problem::Plain("Type tags don't precede modifiers")));
         }
     }
     Ok(())
