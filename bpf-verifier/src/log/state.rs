@@ -216,7 +216,7 @@ fn number_text(f: &mut fmt::Formatter<'_>, number: &Number) -> fmt::Result {
     if let Some(link) = number.link {
         write!(f, "id={}", link.id)?;
         if let Some(delta) = link.delta {
-            write!(f, "{delta:+}")?;
+            write!(f, "{:+}", delta.by)?;
         }
         sep = ",";
     }

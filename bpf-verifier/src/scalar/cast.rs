@@ -51,6 +51,15 @@ impl Scalar {
         self
     }
 
+    /// The low `size` with its bytes in the other order, zero-extended. Only known bits survive:
+    /// intervals are scrambled.
+    ///
+    /// Linux: `scalar_byte_swap`.
+    #[must_use]
+    pub fn byte_swapped(self, size: Size) -> Self {
+        Self::of_bits(self.bits.byte_swapped(size)).zero_extended(size).synced()
+    }
+
     /// The low `size`, sign-extended to `width`; the rest of a 32-bit result is zero.
     ///
     /// Linux: `coerce_reg_to_size_sx`, `coerce_subreg_to_size_sx`.

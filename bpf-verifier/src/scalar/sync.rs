@@ -32,6 +32,12 @@ impl Scalar {
         self.ranges_from_bits();
     }
 
+    /// This, after [`sync`](Self::sync).
+    pub(super) fn synced(mut self) -> Self {
+        self.sync();
+        self
+    }
+
     /// A range ends no further than the smallest and the greatest number with the known bits.
     ///
     /// Linux: `__update_reg_bounds`.

@@ -261,6 +261,7 @@ proptest! {
         let unsigned = x << unused >> unused;
         let signed = ((x << unused).cast_signed() >> unused).cast_unsigned();
         prop_assert!(a.zero_extended(size).contains(unsigned));
+        prop_assert!(a.byte_swapped(size).contains(unsigned.swap_bytes() >> unused));
         prop_assert!(a.sign_extended(Width::W64, size).contains(signed));
         prop_assert!(a.sign_extended(Width::W32, size).contains(signed & 0xffff_ffff));
         prop_assert!(a.truncated().contains(x & 0xffff_ffff));

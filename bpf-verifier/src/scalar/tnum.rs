@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bpf_isa::Width;
+use bpf_isa::{Size, Width};
 
 /// A set of integers, given as what is known of each bit.
 ///
@@ -253,6 +253,15 @@ impl Tnum {
         }
         let keep = (1 << (bytes * 8)) - 1;
         Self { value: self.value & keep, mask: self.mask & keep }
+    }
+
+    /// The low `size` of the members with its bytes in the other order, zero-extended.
+    ///
+    /// Linux: `tnum_bswap16`, `tnum_bswap32`, `tnum_bswap64`.
+    #[must_use]
+    pub const fn byte_swapped(self, size: Size) -> Self {
+        let unused = u64::BITS - size.bits();
+        Self { value: self.value.swap_bytes() >> unused, mask: self.mask.swap_bytes() >> unused }
     }
 
     /// The low halves of the members. Linux: `tnum_subreg`.

@@ -31,7 +31,7 @@ pub use pointer::{
 };
 pub use refs::{LockPlace, RefKind, Reference, Refs};
 pub use stack::{ByteKind, Held, Slot, SlotNo, Stack};
-pub use value::{Link, Number, Value};
+pub use value::{Delta, Link, Number, Value};
 
 /// What is known at one point of one path.
 ///

@@ -1,5 +1,7 @@
 //! What a register or a spilled slot holds.
 
+use bpf_isa::Width;
+
 use crate::scalar::Scalar;
 use crate::state::ids::Id;
 use crate::state::pointer::Pointer;
@@ -39,8 +41,26 @@ pub struct Number {
 pub struct Link {
     /// The group.
     pub id: Id,
-    /// How far this member is from the group's base, if it was moved: `id=1+4`.
-    pub delta: Option<i32>,
+    /// How this member was moved from the group's base, if it was: `id=1+4`.
+    pub delta: Option<Delta>,
+}
+
+/// A known distance from a group's base.
+///
+/// Linux: `BPF_ADD_CONST64` or `BPF_ADD_CONST32`, and `reg->off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The distance.
+    pub by: i32,
+    /// Whether the sum is one of low halves, the upper half being zero.
+    pub width: Width,
+}
+
+impl Link {
+    /// The distance from the group's base.
+    pub fn distance(&self) -> i32 {
+        self.delta.map_or(0, |delta| delta.by)
+    }
 }
 
 impl Number {
@@ -53,7 +73,7 @@ impl Number {
     }
 
     /// How far it is from its group's base, if it was moved.
-    pub fn delta(&self) -> Option<i32> {
+    pub fn delta(&self) -> Option<Delta> {
         self.link.and_then(|link| link.delta)
     }
 

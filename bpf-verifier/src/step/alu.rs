@@ -1,12 +1,12 @@
 //! Arithmetic: which kinds of value may meet.
 
-use bpf_isa::{AluOp, Endian, Insn, Operand, Reg, Size, Width};
+use bpf_isa::{AluOp, ByteOrder, Endian, Insn, Operand, Reg, Size, Width};
 
 use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::stack::{link_for_copy, width_of};
 use crate::scalar::Scalar;
-use crate::state::{Link, Number, Pointer, PointerKind, Value};
+use crate::state::{Delta, Link, Number, Pointer, PointerKind, Value};
 use crate::step::{StepError, check_sane, pointer};
 
 /// The address space of arenas.
@@ -35,12 +35,7 @@ pub(crate) fn insn(cx: &mut StepCx<'_, '_>, insn: Insn) -> Result<(), Reason> {
         }
         Insn::Neg { width, dst } => negate(cx, width, dst),
         Insn::MovSx { width, dst, src, from } => move_signed(cx, width, dst, src, from),
-        Insn::Endian { kind: Endian::To(_) | Endian::Swap, dst, .. } => {
-            cx.read(dst)?;
-            cx.check_writable(dst)?;
-            cx.set_unknown(dst);
-            Ok(())
-        }
+        Insn::Endian { kind, size, dst } => reorder(cx, kind, size, dst),
         Insn::AddrSpaceCast { dst, src, from, .. } => {
             cx.read(src)?;
             cx.check_writable(dst)?;
@@ -73,8 +68,30 @@ fn negate(cx: &mut StepCx<'_, '_>, width: Width, dst: Reg) -> Result<(), Reason>
     let value = cx.read(dst)?;
     cx.check_writable(dst)?;
     let value = match value {
-        Value::Scalar(number) => Value::Scalar(Number { set: number.set.neg(width), ..number }),
+        Value::Scalar(number) => {
+            Value::Scalar(Number { set: number.set.neg(width), link: None, ..number })
+        }
         Value::Pointer(_) => Value::UNKNOWN,
+    };
+    cx.state.set(dst, Some(value));
+    finish(cx, dst, "alu")
+}
+
+/// Changes the order of bytes. Hosts are little-endian: that order is a truncation.
+///
+/// Linux: `scalar_byte_swap`.
+fn reorder(cx: &mut StepCx<'_, '_>, kind: Endian, size: Size, dst: Reg) -> Result<(), Reason> {
+    let value = cx.read(dst)?;
+    cx.check_writable(dst)?;
+    let value = match (value, kind) {
+        (Value::Pointer(_), _) => Value::UNKNOWN,
+        (Value::Scalar(_), Endian::To(ByteOrder::Little)) if size == Size::DW => value,
+        (Value::Scalar(number), Endian::To(ByteOrder::Little)) => {
+            Value::Scalar(Number { set: number.set.zero_extended(size), link: None, ..number })
+        }
+        (Value::Scalar(number), Endian::To(ByteOrder::Big) | Endian::Swap) => {
+            Value::Scalar(Number { set: number.set.byte_swapped(size), link: None, ..number })
+        }
     };
     cx.state.set(dst, Some(value));
     finish(cx, dst, "alu")
@@ -231,6 +248,8 @@ fn compute(cx: &mut StepCx<'_, '_>, operation: Operation) -> Result<(), Reason> 
             {
                 cx.mark_precise(src)?;
             }
+            note_divisor(cx, operation, &right.set);
+            let left = split(cx, operation, left, &right.set)?;
             let result = numbers(operation, left, right);
             cx.state.set(dst, Some(Value::Scalar(result)));
             Ok(())
@@ -238,12 +257,46 @@ fn compute(cx: &mut StepCx<'_, '_>, operation: Operation) -> Result<(), Reason> 
     }
 }
 
+/// Notes for engines whether a divisor is known not to be zero.
+fn note_divisor(cx: &mut StepCx<'_, '_>, operation: Operation, divisor: &Scalar) {
+    if matches!(operation.op, AluOp::Div | AluOp::Mod) {
+        let is_zero = match operation.width {
+            Width::W64 => divisor.contains(0),
+            Width::W32 => divisor.bits.low().contains(0) && divisor.low.contains(0),
+        };
+        cx.env.note_mut(cx.pc).nonzero_divisor.add((!is_zero).then_some(()));
+    }
+}
+
+/// A number that is a smeared sign is followed apart for each sign, where that helps: the branch
+/// for zero is put aside, to walk this instruction again.
+///
+/// Linux: `maybe_fork_scalars`.
+fn split(
+    cx: &mut StepCx<'_, '_>,
+    operation: Operation,
+    left: Number,
+    right: &Scalar,
+) -> Result<Number, Reason> {
+    let Operation { op, dst, .. } = operation;
+    if !matches!(op, AluOp::And | AluOp::Or) || !right.is_const() {
+        return Ok(left);
+    }
+    let Some([zero, ones]) = left.set.split_sign_mask() else { return Ok(left) };
+    // The whole word known, it is no member of its group any more.
+    let link = if ones.is_const() { None } else { left.link };
+    let again = cx.pc;
+    let there = cx.push_branch(again)?;
+    there.set(dst, Some(Value::Scalar(Number { set: zero, link, ..left })));
+    Ok(Number { set: ones, link, ..left })
+}
+
 /// The result of an operation on two numbers.
 ///
 /// Linux: `adjust_scalar_min_max_vals`.
 fn numbers(operation: Operation, left: Number, right: Number) -> Number {
     let Operation { op, width, src, signed, .. } = operation;
-    let link = moved_link(op, left, right);
+    let link = moved_link(operation, left, right);
     let unknown = signed
         || matches!(op, AluOp::Div | AluOp::Mod)
         || contradicts(&right.set, width)
@@ -297,17 +350,34 @@ fn shift_unknown(op: AluOp, width: Width, src: Operand, by: &Scalar) -> bool {
     }
 }
 
-/// A number that is moved by a known distance stays related to its group.
+/// A number that is moved by a known distance stays related to its group, once. A sum of low
+/// halves counts only if the upper half was zero.
 ///
 /// Linux: the `BPF_ADD_CONST` of `adjust_reg_min_max_vals`.
-fn moved_link(op: AluOp, left: Number, right: Number) -> Option<Link> {
-    let link = left.link?;
-    let by = right.set.const_value()?;
-    if op != AluOp::Add || link.delta.is_some() {
-        return None;
-    }
-    let delta = i32::try_from(by).ok()?;
-    Some(Link { id: link.id, delta: Some(delta) })
+fn moved_link(operation: Operation, left: Number, right: Number) -> Option<Link> {
+    let Operation { op, width, .. } = operation;
+    let link = left.link.filter(|link| link.delta.is_none())?;
+    let by = right.set.const_in(width)?;
+    let by = match width {
+        Width::W64 => i32::try_from(by.cast_signed()).ok()?,
+        Width::W32 if left.set.umax() > u64::from(u32::MAX) => return None,
+        Width::W32 => u32::try_from(by).ok()?.cast_signed(),
+    };
+    let by = match op {
+        AluOp::Add => by,
+        AluOp::Sub => by.checked_neg()?,
+        AluOp::Mul
+        | AluOp::Div
+        | AluOp::Mod
+        | AluOp::Or
+        | AluOp::And
+        | AluOp::Xor
+        | AluOp::Lsh
+        | AluOp::Rsh
+        | AluOp::Arsh
+        | AluOp::Mov => return None,
+    };
+    Some(Link { id: link.id, delta: Some(Delta { by, width }) })
 }
 
 /// Looks for contradictions in a result.

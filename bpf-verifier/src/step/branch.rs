@@ -1,6 +1,6 @@
 //! Conditional jumps: decided where they can be, else forked and refined.
 
-use bpf_isa::{JumpOp, Operand, Reg, Width};
+use bpf_isa::{AluOp, JumpOp, Operand, Reg, Width};
 
 use crate::cx::{Next, StepCx};
 use crate::error::Reason;
@@ -313,30 +313,27 @@ fn refine(
     let condition = compare.condition();
     let mut here = Operands { a: a.set, b: b.set };
     let mut there = here;
-    condition.refine(Branch::FallThrough, &mut here.a, &mut here.b);
-    condition.refine(Branch::Taken, &mut there.a, &mut there.b);
     if compare.src == Operand::Reg(compare.dst) {
-        // One register: it is what both operands say.
-        for side in [&mut here, &mut there] {
-            side.a = both(&side.a, &side.b);
+        for (side, branch) in [(&mut here, Branch::FallThrough), (&mut there, Branch::Taken)] {
+            condition.refine_same(branch, &mut side.a);
             side.b = side.a;
         }
+    } else {
+        condition.refine(Branch::FallThrough, &mut here.a, &mut here.b);
+        condition.refine(Branch::Taken, &mut there.a, &mut there.b);
     }
-    check_sane(cx, &mut there.a, "true_reg1")?;
-    check_sane(cx, &mut there.b, "true_reg2")?;
-    check_sane(cx, &mut here.a, "false_reg1")?;
-    check_sane(cx, &mut here.b, "false_reg2")?;
+    let sides = [(&mut there, "true_reg1", "true_reg2"), (&mut here, "false_reg1", "false_reg2")];
+    for (side, first, second) in sides {
+        check_sane(cx, &mut side.a, first)?;
+        if compare.src == Operand::Reg(compare.dst) {
+            side.b = side.a;
+        }
+        check_sane(cx, &mut side.b, second)?;
+        if compare.src == Operand::Reg(compare.dst) {
+            side.a = side.b;
+        }
+    }
     Ok(Refined { here, there })
-}
-
-fn both(a: &Scalar, b: &Scalar) -> Scalar {
-    let mut set = Scalar {
-        bits: a.bits.intersect(b.bits),
-        whole: a.whole.intersect(&b.whole),
-        low: a.low.intersect(&b.low),
-    };
-    set.sync();
-    set
 }
 
 fn store(state: &mut State, reg: Reg, set: Scalar) {
@@ -357,13 +354,18 @@ pub(crate) fn sync_linked(state: &mut State, known: Reg, linked: &LinkedRegs) {
         if link.id != known_link.id {
             continue;
         }
-        if link.delta == known_link.delta {
+        // A sum of halves tells nothing of a sum of whole words.
+        let width = match (link.delta, known_link.delta) {
+            (Some(a), Some(b)) if a.width != b.width => continue,
+            (Some(delta), _) | (None, Some(delta)) => delta.width,
+            (None, None) => Width::W64,
+        };
+        if link.distance() == known_link.distance() {
             *number = known;
             continue;
         }
-        let delta = i64::from(link.delta.unwrap_or(0)) - i64::from(known_link.delta.unwrap_or(0));
-        let set =
-            known.set.alu(bpf_isa::AluOp::Add, Width::W64, Scalar::constant(delta.cast_unsigned()));
+        let by = i64::from(link.distance()) - i64::from(known_link.distance());
+        let set = known.set.alu(AluOp::Add, width, Scalar::constant(by.cast_unsigned()));
         *number = Number { set, link: Some(link), precise: known.precise };
     }
 }

@@ -37,6 +37,8 @@ refusals! {
         EACCES AtomicLoad { reg: Reg, ty: String }
             "BPF_ATOMIC loads from {reg} {ty} is not allowed";
         EINVAL NoKernelVariable "a kernel variable was not resolved";
+        EINVAL CallbackWithoutBtf "missing btf func_info";
+        EINVAL CallbackNotStatic "callback function not static";
 
         // Packets, the old way.
         EINVAL LegacyType

@@ -8,7 +8,7 @@ use crate::cx::StepCx;
 use crate::env::Loaded;
 use crate::error::Reason;
 use crate::scalar::Scalar;
-use crate::state::{MapNo, Number, Pointer, PointerKind, Value};
+use crate::state::{MapNo, Number, Pointer, PointerKind, SubprogId, Value};
 use crate::step::StepError;
 
 /// `dst = imm ll`. Linux: `check_ld_imm`.
@@ -23,10 +23,25 @@ pub(crate) fn insn(cx: &mut StepCx<'_, '_>, dst: Reg, imm: Imm64) -> Result<(), 
         | Imm64::BtfId { .. }
         | Imm64::Func { .. } => {
             let loaded = cx.env.note(cx.pc).load.ok_or(StepError::NoKernelVariable)?;
+            if let Loaded::Func(subprog) = loaded {
+                check_callback(cx, subprog)?;
+            }
             resolved(cx, loaded)
         }
     };
     cx.state.set(dst, Some(value));
+    Ok(())
+}
+
+/// A function whose address is taken must be static, and have a type that says so.
+fn check_callback(cx: &StepCx<'_, '_>, subprog: SubprogId) -> Result<(), StepError> {
+    let subprog = cx.env.subprog(subprog);
+    if subprog.btf_id.is_none() {
+        return Err(StepError::CallbackWithoutBtf);
+    }
+    if subprog.is_global {
+        return Err(StepError::CallbackNotStatic);
+    }
     Ok(())
 }
 

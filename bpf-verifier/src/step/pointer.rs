@@ -57,7 +57,7 @@ pub(crate) fn offset(
     if !may_move(&base, op, &set) {
         return Err(StepError::PointerMoved { dst, ty: ty() }.into());
     }
-    let linked = number.link.and_then(|link| link.delta).unwrap_or(0);
+    let linked = number.link.map_or(0, |link| link.distance());
     check_sane_offset(&base, &set, linked)?;
     check_sane_offset(&base, &base.delta, base.off)?;
     let mut moved = match op {

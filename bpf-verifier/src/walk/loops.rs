@@ -58,7 +58,8 @@ impl fmt::Display for CallChain {
     /// Linux: `format_callchain`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(")?;
-        for call in &self.calls {
+        // The kernel takes a call at instruction 0 for the end of the chain.
+        for call in self.calls.iter().take_while(|call| call.0 != 0) {
             write!(f, "{call},")?;
         }
         write!(f, "{})", self.scc)
