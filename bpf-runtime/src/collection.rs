@@ -354,10 +354,11 @@ impl Filling<'_> {
 
     /// Puts a map into a map of maps.
     fn put_map(&self, map: &Map, spec: &MapSpec, key: &[u8], inner: &Map) -> Result<(), LoadError> {
-        map.set_inner(key, inner).map_err(|error| match error {
-            Error::Map { error, .. } => self.failed(spec, error),
-            _ => self.missing(spec, format!("a slot for map {:?}", inner.name())),
-        })
+        let outer = map.raw().as_map_of_maps();
+        let outer = outer
+            .ok_or_else(|| self.missing(spec, format!("a slot for map {:?}", inner.name())))?;
+        let set = outer.set(key, Arc::clone(&inner.object.handle), UpdateFlags::empty());
+        set.map_err(|error| self.failed(spec, error))
     }
 
     /// Puts in programs, which were loaded meanwhile.

@@ -194,9 +194,12 @@ fn decode(btf: &Btf, ty: TypeId, bytes: &[u8], depth: usize) -> Option<Data> {
                 let name = btf.name(member.name_off).to_owned();
                 let value = decode_member(btf, &member, bytes, depth);
                 let value = value.unwrap_or_else(|| Data::Bytes(Vec::new()));
-                match value {
-                    Data::Members(inner) if name.is_empty() => members.extend(inner),
-                    value => members.push((name, value)),
+                if name.is_empty()
+                    && let Data::Members(inner) = value
+                {
+                    members.extend(inner);
+                } else {
+                    members.push((name, value));
                 }
             }
             Some(Data::Members(members))
@@ -261,14 +264,14 @@ fn decode_member(btf: &Btf, member: &bpf_btf::Member, bytes: &[u8], depth: usize
     let end = from + (shift + bits.get()).div_ceil(8) as usize;
     let raw = unsigned(bytes.get(from..end)?)? >> shift;
     let raw = raw & u128::MAX.checked_shr(128 - bits.get()).unwrap_or(0);
-    match ty.kind {
-        Kind::Int(int) if int.bool => Some(Data::Bool(raw != 0)),
-        Kind::Int(int) => Some(Data::Int(signed_if(int.signed, raw, bits.get()))),
-        Kind::Enum(e) | Kind::Enum64(e) => {
-            Some(named(btf, e, signed_if(e.signed, raw, bits.get())))
-        }
-        _ => None,
+    if let Some(int) = ty.int() {
+        return Some(match int.bool {
+            true => Data::Bool(raw != 0),
+            false => Data::Int(signed_if(int.signed, raw, bits.get())),
+        });
     }
+    let e = ty.enumeration()?;
+    Some(named(btf, e, signed_if(e.signed, raw, bits.get())))
 }
 
 /// A number of an enumeration, by its name if it has one.
@@ -310,20 +313,27 @@ pub(crate) fn encode(btf: &Btf, ty: TypeId, text: &str) -> Result<Vec<u8>, Strin
     let size = btf.size_of(ty).ok_or("its type has no size")? as usize;
     let resolved = btf.resolve(ty).ok_or("its type is not known")?;
     let resolved = resolved.var().and_then(|var| btf.resolve(var.ty)).unwrap_or(resolved);
-    let number = match resolved.kind {
-        Kind::Int(int) if int.bool && text == "true" => 1,
-        Kind::Int(int) if int.bool && text == "false" => 0,
-        Kind::Int(_) | Kind::Ptr(_) => number(text)?,
-        Kind::Enum(e) | Kind::Enum64(e) => {
-            let named = e.values().find(|one| btf.name(one.name_off) == text);
-            named.map_or_else(|| number(text), |one| Ok(i128::from(one.bits.cast_signed())))?
+    if let Some(array) = resolved.array() {
+        if btf.size_of(array.element) != Some(1) || text.len() >= size {
+            return Err(format!("{text:?} does not fit into an array of {size} bytes"));
         }
-        Kind::Array(array) if btf.size_of(array.element) == Some(1) && text.len() < size => {
-            let mut bytes = text.as_bytes().to_vec();
-            bytes.resize(size, 0);
-            return Ok(bytes);
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(size, 0);
+        return Ok(bytes);
+    }
+    let is_bool = resolved.int().is_some_and(|int| int.bool);
+    let named = resolved.enumeration().and_then(|e| {
+        let one = e.values().find(|one| btf.name(one.name_off) == text)?;
+        Some(i128::from(one.bits.cast_signed()))
+    });
+    let number = match (text, named) {
+        (_, Some(number)) => number,
+        ("true", _) if is_bool => 1,
+        ("false", _) if is_bool => 0,
+        _ if resolved.is_composite() => {
+            return Err("only numbers, truth values, names and texts can be written".to_owned());
         }
-        _ => return Err("only numbers, truth values, names and texts can be written".to_owned()),
+        _ => number(text)?,
     };
     let bits = u32::try_from(size * 8).unwrap_or(0);
     let fits = bits >= 127 || (-(1_i128 << (bits - 1)) <= number && number < 1_i128 << bits);

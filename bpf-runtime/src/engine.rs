@@ -53,9 +53,10 @@ impl Engines {
     pub(crate) fn new(choice: EngineChoice, counts: bool) -> Result<Self, RuntimeError> {
         let jit = match choice {
             EngineChoice::Auto => Jit::new(JitOptions::default()).ok(),
-            EngineChoice::Jit => {
-                Some(Jit::new(JitOptions::default()).map_err(RuntimeError::NoJit)?)
-            }
+            EngineChoice::Jit => Some(
+                Jit::new(JitOptions::default())
+                    .map_err(|error| RuntimeError::NoJit(Box::new(error)))?,
+            ),
             EngineChoice::Interp => None,
         };
         Ok(Self { jit, counts })

@@ -116,12 +116,12 @@ pub enum Error {
         program: String,
         /// What it did.
         #[source]
-        fault: bpf_interp::Fault,
+        fault: Box<bpf_interp::Fault>,
     },
 
     /// Compiled code was asked for, and there can be none here.
     #[error("no compiled code here")]
-    NoJit(#[source] bpf_jit::CompileError),
+    NoJit(#[source] Box<bpf_jit::CompileError>),
 
     /// A hook takes programs of another type.
     #[error(
@@ -144,7 +144,13 @@ pub enum Error {
 
     /// A program or an object was not loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(Box<LoadError>),
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        Self::Load(Box::new(error))
+    }
 }
 
 impl Error {
@@ -228,7 +234,7 @@ pub enum LoadError {
     #[error("{place}: helper bpf_{helper} is not provided for programs of type {prog_type}")]
     MissingHelper {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// The helper's name, without `bpf_`.
         helper: String,
         /// The program's type.
@@ -239,7 +245,7 @@ pub enum LoadError {
     #[error("{place}: {what} {name:?}: {reason}")]
     MissingSymbol {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// A kernel function, or a kernel variable.
         what: &'static str,
         /// Its name.
@@ -252,7 +258,7 @@ pub enum LoadError {
     #[error("{place}: {reason}")]
     BadProgram {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// How.
         reason: String,
     },
@@ -261,7 +267,7 @@ pub enum LoadError {
     #[error("{place}: {what} is not supported")]
     Unsupported {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// What is missing.
         what: String,
     },
@@ -270,10 +276,10 @@ pub enum LoadError {
     #[error("{place}: no engine can run it")]
     Engine {
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// Why.
         #[source]
-        error: EngineError,
+        error: Box<EngineError>,
     },
 }
 
@@ -332,7 +338,11 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line_that_names_the_place() {
-        let place = Place { object: "fw".into(), section: "xdp".into(), program: "filter".into() };
+        let place = Box::new(Place {
+            object: "fw".into(),
+            section: "xdp".into(),
+            program: "filter".into(),
+        });
         let error = LoadError::MissingHelper {
             place,
             helper: "sk_release".into(),

@@ -24,7 +24,7 @@ pub use data::Data;
 pub use engine::{EngineChoice, EngineError};
 pub use error::{Error, LoadError, Place, Rejected};
 pub use objects::link::Link;
-pub use objects::map::{Entry, Map, MapInfo};
+pub use objects::map::{Entry, Map, MapInfo, RawEntry};
 pub use objects::program::{Counters, Program, ProgramInfo, Tag};
 pub use packet::Redirect;
 pub use plain::{Plain, align_up};

@@ -37,7 +37,7 @@ impl Runtime {
             section: spec.section.clone(),
             program: spec.name.clone(),
         };
-        self.check_type(spec, &place)?;
+        check_type(spec.prog_type, &place)?;
         self.check_references(spec, around, &place)?;
 
         let host = LoadHost::new(shared, spec, around.maps);
@@ -59,8 +59,9 @@ impl Runtime {
         verified: Stats,
     ) -> Result<Program, LoadError> {
         let shared = &self.shared;
-        let (code, counters) =
-            shared.engines.prepare(&image).map_err(|error| LoadError::Engine { place, error })?;
+        let (code, counters) = shared.engines.prepare(&image).map_err(|error| {
+            LoadError::Engine { place: Box::new(place), error: Box::new(error) }
+        })?;
 
         let parts = Parts {
             spec: spec.clone(),
@@ -76,19 +77,6 @@ impl Runtime {
             .registry
             .add_program(|id| crate::objects::program::ProgramObject::new(id, parts, shared));
         Ok(Program::new(object, self.clone()))
-    }
-
-    /// Refuses program types that need more than a verifier and an engine.
-    fn check_type(&self, spec: &ProgramSpec, place: &Place) -> Result<(), LoadError> {
-        let what = match spec.prog_type {
-            ProgType::Ext => "a program extension",
-            ProgType::Tracing => "a tracing program",
-            ProgType::Lsm => "a security module's program",
-            ProgType::StructOps => "a member of a table of functions",
-            _ => return Ok(()),
-        };
-        let _ = self;
-        Err(LoadError::Unsupported { place: place.clone(), what: what.to_owned() })
     }
 
     /// Sees to it that what the program refers to is there.
@@ -107,7 +95,10 @@ impl Runtime {
                             reference.at,
                             around.maps.len()
                         );
-                        return Err(LoadError::BadProgram { place: place.clone(), reason });
+                        return Err(LoadError::BadProgram {
+                            place: Box::new(place.clone()),
+                            reason,
+                        });
                     }
                 }
                 ReferenceTo::Kfunc { weak: true, .. } | ReferenceTo::Ksym { weak: true, .. } => {}
@@ -129,7 +120,29 @@ impl Runtime {
         } else {
             "this runtime does not provide it"
         };
-        LoadError::MissingSymbol { place: place.clone(), what, name: name.to_owned(), reason }
+        LoadError::MissingSymbol {
+            place: Box::new(place.clone()),
+            what,
+            name: name.to_owned(),
+            reason,
+        }
+    }
+}
+
+/// Refuses program types that need more than a verifier and an engine.
+fn check_type(prog_type: ProgType, place: &Place) -> Result<(), LoadError> {
+    const LATER: &[(ProgType, &str)] = &[
+        (ProgType::Ext, "a program extension"),
+        (ProgType::Tracing, "a tracing program"),
+        (ProgType::Lsm, "a security module's program"),
+        (ProgType::StructOps, "a member of a table of functions"),
+    ];
+    match LATER.iter().find(|(later, _)| *later == prog_type) {
+        None => Ok(()),
+        Some((_, what)) => {
+            let (place, what) = (Box::new(place.clone()), (*what).to_owned());
+            Err(LoadError::Unsupported { place, what })
+        }
     }
 }
 
@@ -139,6 +152,7 @@ fn refused(rejection: Rejection, log: String, spec: &ProgramSpec, place: Place) 
         && let BindError::Helper { name, .. } = error.as_ref()
     {
         let (helper, prog_type) = (name.clone(), spec.prog_type);
+        let place = Box::new(place);
         return LoadError::MissingHelper { place, helper, prog_type };
     }
     LoadError::Rejected(Box::new(Rejected { place, rejection, log }))

@@ -25,7 +25,7 @@ impl Memory {
         let size = size.max(8);
         let layout =
             Layout::from_size_align(size, 64).expect("sizes of packets and contexts are small");
-        // SAFETY: the layout's size is not zero.
+        // SAFETY: [owned-memory] the layout's size is not zero.
         let start = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
         Self { start, layout }
@@ -97,13 +97,6 @@ impl Memory {
     }
 
     /// The little-endian number at `at`.
-    pub(crate) fn u16(&self, at: usize) -> u16 {
-        let mut bytes = [0; 2];
-        let _ = self.read(at, &mut bytes);
-        u16::from_le_bytes(bytes)
-    }
-
-    /// The little-endian number at `at`.
     pub(crate) fn u32(&self, at: usize) -> u32 {
         let mut bytes = [0; 4];
         let _ = self.read(at, &mut bytes);
@@ -111,6 +104,7 @@ impl Memory {
     }
 
     /// The little-endian number at `at`.
+    #[cfg(test)]
     pub(crate) fn u64(&self, at: usize) -> u64 {
         let mut bytes = [0; 8];
         let _ = self.read(at, &mut bytes);

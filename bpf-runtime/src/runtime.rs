@@ -45,7 +45,10 @@ pub(crate) struct Shared {
 }
 
 /// Where programs' prints go.
-struct Printer(Box<dyn FnMut(&[u8]) + Send>);
+struct Printer(Print);
+
+/// Takes a line.
+type Print = Box<dyn FnMut(&[u8]) + Send>;
 
 impl fmt::Debug for Printer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

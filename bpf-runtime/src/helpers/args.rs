@@ -160,17 +160,23 @@ macro_rules! tuples {
                 all.split_at(0 $( + $A::IS_CHECKED as usize )*).0
             };
 
-            #[allow(clippy::unused_unit, reason = "what a tuple of nothing is")]
             unsafe fn read(registers: &mut Registers<'a>) -> Self {
-                let _ = &registers;
-                // SAFETY: [helper-args] the caller's promise, one register each, in order.
-                ($( unsafe { $A::read(registers) }, )*)
+                ($(
+                    // SAFETY: [helper-args] the caller's promise, one register each, in order.
+                    unsafe { $A::read(registers) },
+                )*)
             }
         }
     )+ };
 }
 
-tuples! { () (A) (A B) (A B C) (A B C D) (A B C D E) }
+impl<'a> Args<'a> for () {
+    const PROTOS: &'static [ArgProto] = &[];
+
+    unsafe fn read(_: &mut Registers<'a>) -> Self {}
+}
+
+tuples! { (A) (A B) (A B C) (A B C D) (A B C D E) }
 
 const fn arg(kind: ArgKind, flags: TypeFlags) -> ArgProto {
     ArgProto { kind, flags, size: 0, btf: None }

@@ -76,6 +76,9 @@ pub struct MapInfo {
     pub frozen: bool,
 }
 
+/// An entry of a map: its key, and its value as the host reads it.
+pub type RawEntry = (Vec<u8>, Vec<u8>);
+
 /// An entry of a map, its key and values decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -275,7 +278,7 @@ impl Map {
     /// # Errors
     ///
     /// Returns an error if the host may not read the map, or if it has no keys.
-    pub fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn entries(&self) -> Result<Vec<RawEntry>, Error> {
         self.raw().host().entries().map_err(|error| self.failed(error))
     }
 

@@ -36,13 +36,10 @@ pub(crate) mod at {
     pub(crate) const VLAN_TCI: usize = 24;
     pub(crate) const VLAN_PROTO: usize = 28;
     pub(crate) const PRIORITY: usize = 32;
-    pub(crate) const INGRESS_IFINDEX: usize = 36;
     pub(crate) const IFINDEX: usize = 40;
     pub(crate) const TC_INDEX: usize = 44;
     pub(crate) const CB: usize = 48;
     pub(crate) const HASH: usize = 68;
-    pub(crate) const TC_CLASSID: usize = 72;
-    pub(crate) const DATA: usize = 76;
     pub(crate) const FAMILY: usize = 88;
     pub(crate) const REMOTE_IP4: usize = 92;
     pub(crate) const LOCAL_IP4: usize = 96;
@@ -94,11 +91,6 @@ impl SkBuff {
             from_l2,
             hashed: Cell::new(false),
         }
-    }
-
-    /// Whether programs see the Ethernet header.
-    pub(crate) const fn from_l2(&self) -> bool {
-        self.from_l2
     }
 
     /// Makes it a packet that came in on this interface.

@@ -1,7 +1,5 @@
 //! `struct xdp_md`, and the moves a program can make with its packet.
 
-use std::cell::Cell;
-
 use bpf_abi::errno::Errno;
 
 use super::Frame;
@@ -42,18 +40,12 @@ pub(crate) mod at {
 pub(crate) struct XdpBuff {
     pub(crate) context: Memory,
     pub(crate) frame: Frame,
-    /// Whether the program copes with fragments.
-    pub(crate) has_frags: Cell<bool>,
 }
 
 impl XdpBuff {
     /// An empty packet.
     pub(crate) fn new() -> Self {
-        Self {
-            context: Memory::new(at::SIZE),
-            frame: Frame::new(HARD_END),
-            has_frags: Cell::new(false),
-        }
+        Self { context: Memory::new(at::SIZE), frame: Frame::new(HARD_END) }
     }
 
     /// Makes it a packet that came in on this interface and queue.

@@ -170,7 +170,7 @@ impl Program {
 
     #[cold]
     pub(crate) fn stopped(&self, fault: bpf_interp::Fault) -> Error {
-        Error::Fault { program: self.name().to_owned(), fault }
+        Error::Fault { program: self.name().to_owned(), fault: Box::new(fault) }
     }
 
     #[cold]
