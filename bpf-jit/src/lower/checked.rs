@@ -60,7 +60,7 @@ impl Lower<'_> {
         let is_fine = self.b.ins().bor(in_memory, in_stack);
         self.unless(is_fine, Code::BadAccess);
         let flags = self.flags(Region::Memory);
-        Place { base: address, off: 0, flags, in_frame: false }
+        Place { base: address, off: 0, flags, in_frame: false, is_shared: false }
     }
 
     /// Whether `size` bytes at `address` lie in the `len` bytes at `start`: they begin there, and

@@ -2,7 +2,7 @@
 //!
 //! No access is checked: whoever vouched for the image has done that.
 
-use bpf_abi::image::Facts;
+use bpf_abi::image::{Facts, MemoryClass};
 use bpf_isa::{Extension, Operand, Reg, Size};
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AliasRegionData, InstBuilder, MemFlagsData, Value};
@@ -20,7 +20,12 @@ pub(super) struct Place {
     pub(super) flags: MemFlagsData,
     /// Whether it is in this function's frame, at a place known now.
     pub(super) in_frame: bool,
+    /// Whether other threads may change it.
+    pub(super) is_shared: bool,
 }
+
+/// How many addresses are taken apart each in its own way.
+const MAX_APART: i32 = 1 << 20;
 
 impl Lower<'_> {
     /// `dst = *(size *)(base + off)`.
@@ -33,7 +38,9 @@ impl Lower<'_> {
         off: i16,
     ) -> Result<(), CompileError> {
         self.refuse_faults()?;
-        let Place { base, off, flags, in_frame } = self.place(base, off, size);
+        let place = self.place(base, off, size);
+        let Place { base, off, flags, in_frame, is_shared } = place;
+        let (base, off) = if is_shared { self.own_address(base, off) } else { (base, off) };
         let b = &mut self.b;
         let value = match (size, ext) {
             (Size::DW, _) => b.ins().load(I64, flags, base, off),
@@ -91,9 +98,30 @@ impl Lower<'_> {
         if let Touched::Frame(Some(at)) = touched
             && let Some(base) = self.frame_address(at)
         {
-            return Place { base, off: 0, flags, in_frame: true };
+            return Place { base, off: 0, flags, in_frame: true, is_shared: false };
         }
-        Place { base: self.get(base), off: i32::from(off), flags, in_frame: false }
+        let is_shared = match touched {
+            Touched::Other(MemoryClass::Unknown | MemoryClass::MapValue) | Touched::Anything => {
+                true
+            }
+            Touched::Other(MemoryClass::Stack | MemoryClass::Context | MemoryClass::Packet)
+            | Touched::Frame(_)
+            | Touched::SomeFrame => false,
+        };
+        let base = self.get(base);
+        Place { base, off: i32::from(off), flags, in_frame: false, is_shared }
+    }
+
+    /// The same address, taken apart as no other load of this function does.
+    ///
+    /// Memory that is shared with other threads is loaded as often and in the order that the
+    /// program says: who waits for a change, or reads a sequence number before and after, must
+    /// not be given an old value again. The optimizer knows places by base and offset; in the
+    /// instruction the two become one again.
+    fn own_address(&mut self, base: Value, off: i32) -> (Value, i32) {
+        self.shared_loads = (self.shared_loads + 1) % MAX_APART;
+        let apart = self.shared_loads * 8;
+        (self.b.ins().iadd_imm_s(base, i64::from(-apart)), off + apart)
     }
 
     /// The address of what `reg` points to, for instructions that take no offset.

@@ -157,6 +157,8 @@ struct Lower<'a> {
     found: bool,
     names: HashMap<(u32, u32), FuncRef>,
     tail_call: Option<SigRef>,
+    /// How many loads of shared memory there have been.
+    shared_loads: i32,
     pc: Pc,
 }
 
@@ -199,6 +201,7 @@ impl<'a> Lower<'a> {
             found: false,
             names: HashMap::new(),
             tail_call: None,
+            shared_loads: 0,
             pc: function.start,
         }
     }

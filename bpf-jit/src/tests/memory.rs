@@ -221,6 +221,46 @@ fn memory_of_unknown_class_meets_memory_of_known_class() {
 }
 
 #[test]
+fn memory_that_is_shared_is_loaded_anew() {
+    // Reads one number again and again until it changes, which another thread sees to.
+    let mut parts = parts(vec![
+        load(Size::DW, Reg::R0, Reg::R1, 0),
+        mov_imm(Reg::R3, 0),
+        load(Size::DW, Reg::R2, Reg::R1, 0),
+        add_imm(Reg::R3, 1),
+        Insn::JumpIf {
+            op: JumpOp::Ne,
+            width: Width::W64,
+            dst: Reg::R2,
+            src: Operand::Reg(Reg::R0),
+            off: 1,
+        },
+        jump_if(JumpOp::Lt, Reg::R3, i32::MAX, -4),
+        mov(Reg::R0, Reg::R2),
+        Insn::Exit,
+    ]);
+    let note = Note { memory: MemoryClass::MapValue, ..Note::default() };
+    parts.notes = notes(&parts, note);
+    let compiled = compile(parts);
+    let number = std::sync::atomic::AtomicU64::new(5);
+    let mut seen = 5;
+    std::thread::scope(|scope| {
+        let runner = scope.spawn(|| {
+            let address = std::ptr::from_ref(&number).cast_mut();
+            // SAFETY: [run-context] the program reads the number.
+            #[expect(unsafe_code, reason = "runs a program of a test")]
+            unsafe {
+                compiled.run(&mut bpf_abi::exec::RunCx::new(0), address.expose_provenance() as u64)
+            }
+        });
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        number.store(6, std::sync::atomic::Ordering::Relaxed);
+        seen = runner.join().unwrap();
+    });
+    assert_eq!(seen, 6);
+}
+
+#[test]
 fn a_loop_over_the_frame_sums_it() {
     let halve = Insn::Alu { op: AluOp::Rsh, width: Width::W64, dst: Reg::R2, src: Operand::Imm(1) };
     let program = vec![
