@@ -1,2 +1,69 @@
-//! The command `bpfkit`.
-fn main() {}
+//! Speed, side by side: our engines, the running kernel, and the peers.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks")]
+
+mod stats;
+mod programs;
+mod contender;
+mod kernel;
+mod ours;
+mod peers;
+mod jit;
+mod tail;
+mod entry;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+/// What can be measured.
+const HELP: &str = "\
+usage: bpf-bench [all | jit | tail | entry] [--rounds N] [PROGRAM...]
+
+all     everything below; the default
+entry   entering an empty program
+tail    a tail call, in chains of 34 programs
+jit     the programs of bench/programs on our engines, rbpf's, solana-sbpf's and the kernel's;
+        the last line is the geometric mean of our compiled code's time over the kernel's
+";
+
+/// How often each contender has its turn, if nobody says.
+const ROUNDS: u32 = 41;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bpf-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut args: Vec<String>) -> anyhow::Result<()> {
+    let mut rounds = ROUNDS;
+    if let Some(at) = args.iter().position(|arg| arg == "--rounds") {
+        let number = args.get(at + 1).context("--rounds wants a number")?;
+        rounds = number.parse().with_context(|| format!("--rounds {number}"))?;
+        args.drain(at..at + 2);
+    }
+    let what = if args.is_empty() { "all".to_owned() } else { args.remove(0) };
+    if let Err(errno) = bpf_oracle::kernel::available() {
+        println!("the kernel takes no part: bpf() says {errno}");
+    }
+    match what.as_str() {
+        "all" => {
+            entry::run(rounds)?;
+            tail::run(rounds)?;
+            jit::run(rounds, &args)
+        }
+        "jit" => jit::run(rounds, &args),
+        "tail" => tail::run(rounds),
+        "entry" => entry::run(rounds),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => anyhow::bail!("nothing is called {what:?}\n\n{HELP}"),
+    }
+}

@@ -29,7 +29,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use crate::error::CompileError;
 
 /// Chunks begin at multiples of this many bytes.
-pub(crate) const ALIGN: usize = 32;
+const ALIGN: usize = crate::finish::LINE;
 
 /// The least memory that is worth reserving, in bytes.
 const LEAST_RESERVE: usize = 1 << 20;

@@ -15,8 +15,9 @@ use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::FunctionBuilderContext;
 
 use crate::abi::{self, Name};
-use crate::code::{ALIGN, Arena, Chunk};
+use crate::code::{Arena, Chunk};
 use crate::error::CompileError;
+use crate::finish::{LINE, finish};
 use crate::layout::Layout;
 use crate::lower::{self, Mode, Unit};
 use crate::slot::{self, EntrySlot};
@@ -122,11 +123,14 @@ impl Jit {
                 function: part.function(),
                 what: format!("{:?}", error.inner),
             })?;
-            let bytes = code.code_buffer().to_vec();
-            let places = code.buffer.get_srclocs_sorted();
-            let places = places.iter().map(|place| (place.start, place.loc.bits())).collect();
             let relocs = code.buffer.relocs().to_vec();
-            let at = unit.add(part, &bytes, places);
+            let fixed: Vec<usize> = relocs.iter().map(|reloc| reloc.offset as usize).collect();
+            let finished = finish(code.code_buffer(), &fixed, unit.body(part) % LINE);
+            let places = code.buffer.get_srclocs_sorted().iter().map(|place| {
+                let at = finished.place_of(place.start as usize);
+                (u32::try_from(at).unwrap_or(u32::MAX), place.loc.bits())
+            });
+            let at = unit.add(part, &finished.bytes, places.collect());
             for reloc in relocs {
                 let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = reloc.target
                 else {
@@ -136,7 +140,7 @@ impl Jit {
                     return Err(part.odd_relocation(reloc.kind));
                 };
                 let name = Name::of(&cx.func.params.user_named_funcs()[name]);
-                let at = at + reloc.offset as usize;
+                let at = at + finished.place_of(reloc.offset as usize);
                 unit.fixups.push(Fixup { at, name, addend: reloc.addend });
             }
             Ok(())
@@ -247,6 +251,14 @@ impl Part {
         }
     }
 
+    /// The size of what is before its first instruction.
+    pub(crate) const fn slot_size(self) -> usize {
+        match self {
+            Self::Function(_) => slot::SIZE,
+            Self::Callback(_) => 0,
+        }
+    }
+
     fn odd_relocation(self, kind: Reloc) -> CompileError {
         let what = format!("a relocation of kind {kind:?}");
         CompileError::Codegen { function: self.function(), what }
@@ -286,14 +298,15 @@ impl Assembly {
         Self { bytes: Vec::new(), pieces: Vec::new(), fixups: Vec::new(), slots }
     }
 
+    /// Where the first instruction of the next piece will be: after a slot at the beginning of a
+    /// line, so that a call meets one line.
+    fn body(&self, part: Part) -> usize {
+        self.bytes.len().next_multiple_of(LINE) + part.slot_size()
+    }
+
     /// Appends a piece; returns where its first instruction is.
     fn add(&mut self, part: Part, code: &[u8], places: Vec<(u32, u32)>) -> usize {
-        // The body, not the slot, is where loops want to be aligned from.
-        let slot = match part {
-            Part::Function(_) => slot::SIZE,
-            Part::Callback(_) => 0,
-        };
-        let body = (self.bytes.len() + slot).next_multiple_of(ALIGN);
+        let (body, slot) = (self.body(part), part.slot_size());
         self.bytes.resize(body - slot, 0xcc);
         if slot > 0 {
             self.bytes.extend_from_slice(&slot::idle(self.slots));

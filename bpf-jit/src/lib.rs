@@ -18,6 +18,8 @@ mod code;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod slot;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod finish;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod listing;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod checked;

@@ -7,7 +7,6 @@ use bpf_isa::Pc;
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction};
 
 use crate::jit::{Compiled, Part, Piece};
-use crate::slot;
 
 impl Compiled {
     /// Its machine code, function by function, each BPF instruction before the code made of it
@@ -55,10 +54,7 @@ impl Listing<'_> {
         let mut formatter = GasFormatter::new();
         let mut instruction = Instruction::default();
         let mut places = self.piece.places.iter().peekable();
-        let body = match self.piece.part {
-            Part::Function(_) => slot::SIZE as u64,
-            Part::Callback(_) => 0,
-        };
+        let body = self.piece.part.slot_size() as u64;
         let mut line = String::new();
         let mut before = None;
         while decoder.can_decode() {

@@ -1,0 +1,104 @@
+//! The running kernel, through `BPF_PROG_TEST_RUN`.
+
+use anyhow::Context as _;
+use bpf_abi::Errno;
+use bpf_abi::map::MapSpec;
+use bpf_abi::spec::{ObjectSpec, ProgramSpec, ReferenceTo};
+use bpf_oracle::kernel::{self, MapAttr, ProgAttr, TestRun};
+
+use crate::contender::{Contender, only_program};
+use crate::programs::element;
+
+/// A program in the kernel.
+pub(crate) struct Kernel {
+    program: kernel::Program,
+    maps: Vec<(MapSpec, kernel::Map)>,
+    packet: Vec<u8>,
+}
+
+impl Kernel {
+    /// Loads the only program of an object.
+    pub(crate) fn load(spec: &ObjectSpec, packet: &[u8]) -> anyhow::Result<Self> {
+        let (program, maps) = only_program(spec)?;
+        let maps = maps.iter().map(|map| Ok((map.clone(), create(map)?)));
+        let maps: Vec<_> = maps.collect::<anyhow::Result<_>>()?;
+        let fds: Vec<i32> = maps.iter().map(|(_, map)| map.fd()).collect();
+        let program = load(program, &fds)?;
+        Ok(Self { program, maps, packet: packet.to_vec() })
+    }
+}
+
+/// Makes a map.
+pub(crate) fn create(map: &MapSpec) -> anyhow::Result<kernel::Map> {
+    let attr = MapAttr {
+        name: &map.name,
+        map_type: map.map_type.number(),
+        key_size: map.key_size,
+        value_size: map.value_size,
+        max_entries: map.max_entries,
+        flags: map.flags.bits(),
+        ..MapAttr::default()
+    };
+    kernel::Map::create(&attr).map_err(refused(&format!("the map {}", map.name)))
+}
+
+/// Loads a program whose maps have these descriptors.
+pub(crate) fn load(spec: &ProgramSpec, fds: &[i32]) -> anyhow::Result<kernel::Program> {
+    let mut insns = spec.insns.clone();
+    for reference in &spec.references {
+        let (ReferenceTo::Map(map) | ReferenceTo::MapValue(map)) = reference.to else {
+            anyhow::bail!("a reference other than to a map");
+        };
+        let slot = insns.get_mut(reference.at.index()).context("a reference out of place")?;
+        slot.imm = *fds.get(map).context("a map that is not there")?;
+    }
+    let bytes: Vec<u8> = insns.iter().flat_map(|slot| slot.to_bytes()).collect();
+    let attr = ProgAttr {
+        name: &spec.name,
+        prog_type: spec.prog_type.number(),
+        expected_attach_type: spec.expected_attach_type.map_or(0, |attach| attach.number()),
+        flags: spec.flags.bits(),
+        license: &spec.license,
+        insns: &bytes,
+        ..ProgAttr::default()
+    };
+    let loaded = kernel::Program::load(&attr, 0);
+    loaded.result.map_err(refused(&format!("the program {}", spec.name)))
+}
+
+/// What to say if the kernel refuses `what`.
+pub(crate) fn refused(what: &str) -> impl Fn(Errno) -> anyhow::Error + use<'_> {
+    move |errno| anyhow::anyhow!("{what}: the kernel says {errno}")
+}
+
+/// Runs a program in the kernel; returns its result and the nanoseconds a run took.
+pub(crate) fn test_run(
+    program: &kernel::Program,
+    packet: &[u8],
+    repeat: u32,
+) -> anyhow::Result<(u32, f64)> {
+    let run = TestRun { data: Some(packet), repeat, ..TestRun::default() };
+    let output = program.test_run(&run).map_err(refused("a test run"))?;
+    Ok((output.retval, f64::from(output.duration)))
+}
+
+impl Contender for Kernel {
+    fn reset(&mut self) -> anyhow::Result<()> {
+        for (spec, map) in &self.maps {
+            for key in 0..spec.max_entries {
+                let value = element(&spec.name, spec.value_size);
+                map.update(&u32::to_le_bytes(key), &value).map_err(refused("an update"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> anyhow::Result<u32> {
+        Ok(test_run(&self.program, &self.packet, 1)?.0)
+    }
+
+    fn time(&mut self, repeat: u32) -> anyhow::Result<f64> {
+        // The kernel counts whole nanoseconds; none is less than half.
+        Ok(test_run(&self.program, &self.packet, repeat)?.1.max(0.5))
+    }
+}

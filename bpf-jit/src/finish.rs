@@ -1,0 +1,419 @@
+//! The last touch on machine code: short jumps, and loops that lie in as few lines as they can.
+//!
+//! Cranelift writes every jump with a displacement of 32 bits and puts blocks where they come.
+//! Processors take loops from a cache of decoded instructions, line by line of 64 bytes, and
+//! take a comparison and a jump as one only if their numbers are small enough. A loop of five
+//! instructions is up to three times faster when it lies in one line and jumps short.
+//!
+//! Code is taken apart into instructions, which are then put down again:
+//!
+//! ```text
+//!   jne far      0f 85 rel32    becomes    jne near    75 rel8
+//!   jmp far      e9 rel32       becomes    jmp near    eb rel8
+//!   a loop that crosses a line          is moved to where it crosses none, by nops before it
+//! ```
+//!
+//! What cannot be taken apart stays as it is.
+
+use iced_x86::{Decoder, DecoderOptions, Instruction};
+
+/// The line of the processor's caches, in bytes.
+pub(crate) const LINE: usize = 64;
+
+/// Loops of more bytes are not moved.
+const LONGEST_LOOP: usize = 3 * LINE;
+
+/// What aligns the constants behind the code.
+const DATA_ALIGN: usize = 16;
+
+/// Nops of 0 to 9 bytes, as the processors' makers recommend them.
+const NOPS: [&[u8]; 10] = [
+    &[],
+    &[0x90],
+    &[0x66, 0x90],
+    &[0x0f, 0x1f, 0x00],
+    &[0x0f, 0x1f, 0x40, 0x00],
+    &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+    &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+    &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
+    &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+];
+
+/// Finished code, and where things have got to.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// The code, with its constants.
+    pub(crate) bytes: Vec<u8>,
+    /// Where each instruction was and is.
+    moved: Vec<(usize, usize)>,
+}
+
+impl Finished {
+    /// Where the byte is that was at `old`.
+    pub(crate) fn place_of(&self, old: usize) -> usize {
+        let next = self.moved.partition_point(|(was, _)| *was <= old);
+        match next.checked_sub(1).and_then(|at| self.moved.get(at)) {
+            Some((was, is)) => is + (old - was),
+            None => old,
+        }
+    }
+}
+
+/// Finishes code that will lie `start` bytes into a line. `fixed` are the places of displacements
+/// that are filled in later, in order.
+pub(crate) fn finish(code: &[u8], fixed: &[usize], start: usize) -> Finished {
+    Finisher::read(code, fixed, start)
+        .and_then(|mut finisher| finisher.write(code))
+        .unwrap_or_else(|| Finished { bytes: code.to_vec(), moved: vec![(0, 0)] })
+}
+
+/// One instruction on its way.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    /// Where it was.
+    old: usize,
+    /// How long it was.
+    old_len: usize,
+    /// Where it is.
+    new: usize,
+    kind: Kind,
+    /// If a loop begins here: the index of its last instruction.
+    loop_end: Option<usize>,
+}
+
+/// What is to be known of an instruction.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Nothing: it is the same wherever it is.
+    Plain,
+    /// It jumps to the instruction with index `to`, with the short form's opcode `opcode`.
+    Jump { to: usize, opcode: u8, is_short: bool },
+    /// It refers to a constant behind the code; its displacement is at this byte of it.
+    Constant { field: usize, target: usize },
+}
+
+struct Finisher {
+    items: Vec<Item>,
+    /// Where the constants were; the length of the code if there are none.
+    data: usize,
+    start: usize,
+}
+
+impl Item {
+    fn len(&self) -> usize {
+        match self.kind {
+            Kind::Jump { is_short: true, .. } => 2,
+            Kind::Jump { is_short: false, .. } | Kind::Plain | Kind::Constant { .. } => {
+                self.old_len
+            }
+        }
+    }
+}
+
+impl Finisher {
+    /// Takes code apart; `None` if there is something in it that is not understood.
+    fn read(code: &[u8], fixed: &[usize], start: usize) -> Option<Self> {
+        let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+        let mut insn = Instruction::default();
+        let mut items = Vec::with_capacity(code.len() / 4);
+        let (mut data, mut farthest) = (code.len(), 0);
+        let mut fixed = fixed.iter().peekable();
+        while decoder.can_decode() && decoder.position() < data {
+            let old = decoder.position();
+            decoder.decode_out(&mut insn);
+            if insn.is_invalid() {
+                return None;
+            }
+            let old_len = insn.len();
+            let bytes = code.get(old..old + old_len)?;
+            let is_fixed = fixed.next_if(|at| **at < old + old_len).is_some();
+            let kind = if is_fixed {
+                Kind::Plain
+            } else if let Some((opcode, displacement)) = long_jump(bytes) {
+                let to = (old + old_len).checked_add_signed(displacement)?;
+                farthest = farthest.max(to);
+                Kind::Jump { to, opcode, is_short: false }
+            } else if insn.is_ip_rel_memory_operand() {
+                let target = usize::try_from(insn.ip_rel_memory_address()).ok()?;
+                let field = decoder.get_constant_offsets(&insn).displacement_offset();
+                data = data.min(target);
+                Kind::Constant { field, target }
+            } else {
+                Kind::Plain
+            };
+            items.push(Item { old, old_len, new: old, kind, loop_end: None });
+            if ends_flow(bytes) && farthest < old + old_len {
+                break;
+            }
+        }
+        let mut finisher = Self { items, data, start };
+        finisher.link()?;
+        Some(finisher)
+    }
+
+    /// Finds the instructions that jumps lead to, and the loops.
+    fn link(&mut self) -> Option<()> {
+        for from in 0..self.items.len() {
+            let Kind::Jump { to, opcode, is_short } = self.items[from].kind else { continue };
+            let to = self.items.binary_search_by_key(&to, |item| item.old).ok()?;
+            self.items[from].kind = Kind::Jump { to, opcode, is_short };
+            if to <= from {
+                let end = &mut self.items[to].loop_end;
+                *end = Some(end.map_or(from, |end| end.max(from)));
+            }
+        }
+        Some(())
+    }
+
+    fn write(&mut self, code: &[u8]) -> Option<Finished> {
+        // Whatever is short without nops is tried with them; what is then too far is long.
+        let mut may_be_short = vec![true; self.items.len()];
+        self.shorten(&may_be_short);
+        loop {
+            self.place_with_nops();
+            let mut is_fine = true;
+            for (at, may_be_short) in may_be_short.iter_mut().enumerate() {
+                if let Kind::Jump { is_short: true, .. } = self.items[at].kind
+                    && i8::try_from(self.distance(at)?).is_err()
+                {
+                    *may_be_short = false;
+                    is_fine = false;
+                }
+            }
+            if is_fine {
+                return self.emit(code);
+            }
+            self.shorten(&may_be_short);
+        }
+    }
+
+    /// Makes jumps short, as far as they may be, laid out without nops.
+    fn shorten(&mut self, may_be_short: &[bool]) {
+        for item in &mut self.items {
+            if let Kind::Jump { is_short, .. } = &mut item.kind {
+                *is_short = false;
+            }
+        }
+        let mut changed = true;
+        while changed {
+            changed = false;
+            let mut at = 0;
+            for item in &mut self.items {
+                item.new = at;
+                at += item.len();
+            }
+            for (at, may_be_short) in may_be_short.iter().enumerate() {
+                let Kind::Jump { to, opcode, is_short: false } = self.items[at].kind else {
+                    continue;
+                };
+                let fits = self.distance(at).is_some_and(|far| (-125..=124).contains(&far));
+                if fits && *may_be_short {
+                    self.items[at].kind = Kind::Jump { to, opcode, is_short: true };
+                    changed = true;
+                }
+            }
+        }
+    }
+
+    /// How far the jump at index `at` goes, from its end.
+    fn distance(&self, at: usize) -> Option<isize> {
+        let Kind::Jump { to, .. } = self.items[at].kind else { return None };
+        let end = self.items[at].new + self.items[at].len();
+        self.items[to].new.checked_signed_diff(end)
+    }
+
+    /// Puts instructions down in order, moving loops to where they take as few lines as they can.
+    fn place_with_nops(&mut self) {
+        let mut at = 0;
+        for number in 0..self.items.len() {
+            if let Some(last) = self.items[number].loop_end {
+                at += self.padding(number, last, at);
+            }
+            self.items[number].new = at;
+            at += self.items[number].len();
+        }
+    }
+
+    /// How many nops go before the loop of these instructions, were it to begin at `at`.
+    fn padding(&self, first: usize, last: usize, at: usize) -> usize {
+        // Loops inside of it have their own; then this one is not what is run most.
+        let is_innermost = !self.items[first + 1..=last].iter().any(|item| item.loop_end.is_some());
+        let len: usize = self.items[first..=last].iter().map(Item::len).sum();
+        let into_line = (self.start + at) % LINE;
+        let lines = (into_line + len).div_ceil(LINE);
+        if !is_innermost || len > LONGEST_LOOP || lines <= len.div_ceil(LINE) {
+            return 0;
+        }
+        LINE - into_line
+    }
+
+    /// Writes the instructions where they have been put.
+    fn emit(&self, code: &[u8]) -> Option<Finished> {
+        let mut bytes = Vec::with_capacity(code.len() + LINE);
+        let end = self.items.last().map_or(0, |item| item.new + item.len());
+        let has_data = self.data < code.len();
+        let data = end + (self.data.wrapping_sub(end)) % DATA_ALIGN;
+        for (at, item) in self.items.iter().enumerate() {
+            while bytes.len() < item.new {
+                let missing = (item.new - bytes.len()).min(NOPS.len() - 1);
+                bytes.extend_from_slice(NOPS[missing]);
+            }
+            let old = code.get(item.old..item.old + item.old_len)?;
+            match item.kind {
+                Kind::Plain => bytes.extend_from_slice(old),
+                Kind::Jump { opcode, is_short: true, .. } => {
+                    let distance = i8::try_from(self.distance(at)?).ok()?;
+                    bytes.extend_from_slice(&[opcode, distance.cast_unsigned()]);
+                }
+                Kind::Jump { is_short: false, .. } => {
+                    let distance = i32::try_from(self.distance(at)?).ok()?;
+                    bytes.extend_from_slice(old.get(..item.old_len - 4)?);
+                    bytes.extend_from_slice(&distance.to_le_bytes());
+                }
+                Kind::Constant { field, target } => {
+                    let target = data + target.checked_sub(self.data)?;
+                    let from = item.new + item.old_len;
+                    let distance = i32::try_from(target.checked_signed_diff(from)?).ok()?;
+                    bytes.extend_from_slice(old.get(..field)?);
+                    bytes.extend_from_slice(&distance.to_le_bytes());
+                    bytes.extend_from_slice(old.get(field + 4..)?);
+                }
+            }
+        }
+        if has_data {
+            bytes.resize(data, 0xcc);
+            bytes.extend_from_slice(code.get(self.data..)?);
+        }
+        let moved = self.items.iter().map(|item| (item.old, item.new)).collect();
+        Some(Finished { bytes, moved })
+    }
+}
+
+/// The short form's opcode and the displacement, if it is a jump with 32 bits of it.
+fn long_jump(bytes: &[u8]) -> Option<(u8, isize)> {
+    let (opcode, displacement) = match *bytes {
+        [0x0f, opcode @ 0x80..=0x8f, a, b, c, d] => (opcode - 0x10, [a, b, c, d]),
+        [0xe9, a, b, c, d] => (0xeb, [a, b, c, d]),
+        _ => return None,
+    };
+    Some((opcode, isize::try_from(i32::from_le_bytes(displacement)).ok()?))
+}
+
+/// Whether nothing comes after the instruction: a jump, a return, a trap.
+fn ends_flow(bytes: &[u8]) -> bool {
+    matches!(
+        *bytes,
+        [0xe9, ..]
+            | [0xeb, _]
+            | [0xc3]
+            | [0x0f, 0x0b]
+            | [0xff, 0xe0..=0xe7]
+            | [0x40..=0x4f, 0xff, 0xe0..=0xe7]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `body`, then a far `jne` back to its beginning, then `ret`.
+    fn looping(before: usize, body: usize) -> Vec<u8> {
+        let mut code = vec![0x90; before];
+        code.extend(std::iter::repeat_n(0xf8, body));
+        let back = -(i32::try_from(body).unwrap() + 6);
+        code.extend([0x0f, 0x85]);
+        code.extend(back.to_le_bytes());
+        code.push(0xc3);
+        code
+    }
+
+    /// Where the loop of `looping` begins and ends in finished code.
+    fn loop_in(bytes: &[u8]) -> std::ops::Range<usize> {
+        let first = bytes.iter().position(|byte| *byte == 0xf8).unwrap();
+        first..bytes.len() - 1
+    }
+
+    #[test]
+    fn near_jumps_become_short() {
+        let finished = finish(&looping(3, 5), &[], 0);
+        assert_eq!(
+            finished.bytes,
+            [0x90, 0x90, 0x90, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0x75, 0xf9, 0xc3]
+        );
+        assert_eq!([0, 3, 8, 14].map(|old| finished.place_of(old)), [0, 3, 8, 10]);
+    }
+
+    #[test]
+    fn far_jumps_stay_far() {
+        let code = looping(0, 300);
+        assert_eq!(finish(&code, &[], 0).bytes, code);
+    }
+
+    #[test]
+    fn a_short_loop_lies_in_one_line() {
+        for start in [0, 8, 56] {
+            for before in 0..130 {
+                for body in [1, 5, 30, 62] {
+                    let code = looping(before, body);
+                    let finished = finish(&code, &[], start);
+                    let lines = loop_in(&finished.bytes);
+                    let (first, last) = (start + lines.start, start + lines.end - 1);
+                    assert_eq!(first / LINE, last / LINE, "{start} {before} {body}");
+                    assert_eq!(lines.len(), body + 2);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn forward_jumps_over_what_is_moved_still_arrive() {
+        // jmp over a loop that is moved, to a ret.
+        for distance in [40, 110, 120, 127, 200] {
+            let inner = looping(distance, 40);
+            let mut code = vec![0xe9];
+            code.extend(i32::try_from(inner.len() - 1).unwrap().to_le_bytes());
+            code.extend(&inner);
+            let finished = finish(&code, &[], 0);
+            let target = finished.bytes.len() - 1;
+            let arrived = match finished.bytes[0] {
+                0xeb => 2 + usize::from(finished.bytes[1]),
+                _ => 5 + usize::from(finished.bytes[1]) + 256 * usize::from(finished.bytes[2]),
+            };
+            assert_eq!(arrived, target, "{distance}");
+        }
+    }
+
+    #[test]
+    fn constants_are_found_where_they_have_gone() {
+        // A jump that becomes shorter; mov 0(%rip) to a constant; ret; the constant.
+        let mut code = vec![0x0f, 0x84, 0, 0, 0, 0, 0x48, 0x8b, 0x05];
+        code.extend(19i32.to_le_bytes());
+        code.push(0xc3);
+        code.resize(32, 0);
+        code.extend([1, 2, 3, 4, 5, 6, 7, 8]);
+        let finished = finish(&code, &[], 0);
+        assert_eq!(finished.bytes[..2], [0x74, 0]);
+        assert_eq!(finished.bytes[finished.bytes.len() - 8..], [1, 2, 3, 4, 5, 6, 7, 8]);
+        let from = finished.place_of(6) + 7;
+        let displacement = usize::from(finished.bytes[from - 4]);
+        assert_eq!(from + displacement, finished.bytes.len() - 8);
+        assert_eq!((finished.bytes.len() - 8) % DATA_ALIGN, 0);
+    }
+
+    #[test]
+    fn displacements_that_are_filled_in_later_are_left_alone() {
+        let mut code = vec![0xe8, 0, 0, 0, 0];
+        code.extend(looping(0, 1));
+        let finished = finish(&code, &[1], 0);
+        assert_eq!(finished.place_of(1), 1);
+        assert_eq!(finished.bytes[..5], [0xe8, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_not_understood_stays() {
+        for code in [&[0x06, 0x06][..], &[0x0f, 0x85, 1, 0, 0, 0, 0x0f, 0x1f, 0x00, 0xc3], &[]] {
+            assert_eq!(finish(code, &[], 0).bytes, code);
+        }
+    }
+}
