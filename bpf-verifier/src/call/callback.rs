@@ -118,6 +118,7 @@ pub(crate) fn enter_now(cx: &mut StepCx<'_, '_>, callback: Callback) -> Result<(
     let start = cx.env.subprog(callback.subprog).start;
     let callsite = cx.pc;
     function::check_depth(cx)?;
+    cx.env.scratched.all();
     let branch = cx.push_branch(start)?;
     branch.callback_unroll_depth += 1;
     branch.cur_mut().callback_depth += 1;

@@ -32,6 +32,7 @@ fn enter(cx: &mut StepCx<'_, '_>, subprog: SubprogId) -> Result<(), Reason> {
         callee.set(reg, value);
     }
     let callee = cx.state.depth();
+    cx.env.scratched.all();
     if cx.env.log.shows_paths() {
         cx.env.log.print(format_args!("caller:\n"));
         cx.print_frame(caller);

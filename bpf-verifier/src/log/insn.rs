@@ -61,6 +61,9 @@ impl Symbols for Names<'_, '_> {
     }
 
     fn kfunc(&self, id: i32, btf: i16) -> Option<Cow<'_, str>> {
+        if id == 0 {
+            return Some("".into());
+        }
         Some(kfunc_name(self.env, id, btf).unwrap_or("<error>").into())
     }
 

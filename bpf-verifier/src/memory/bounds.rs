@@ -1,5 +1,6 @@
 //! Offset and range against size, and alignment.
 
+use bpf_abi::prog::ProgFlags;
 use bpf_isa::{Reg, Size};
 
 use crate::cx::StepCx;
@@ -158,6 +159,13 @@ pub(crate) fn check_offset(
     Ok(())
 }
 
+/// Whether the access must be aligned.
+fn is_strict(cx: &StepCx<'_, '_>, access: &Access) -> bool {
+    let flags = cx.env.spec.flags;
+    let strict = cx.env.options.strict_alignment || flags.contains(ProgFlags::STRICT_ALIGNMENT);
+    access.aligned || (strict && !flags.contains(ProgFlags::ANY_ALIGNMENT))
+}
+
 /// Checks that an access is aligned, where the host or the caller demands it.
 ///
 /// Linux: `check_ptr_alignment`.
@@ -166,7 +174,7 @@ pub(crate) fn check_alignment(
     pointer: &Pointer,
     access: &Access,
 ) -> Result<(), MemoryError> {
-    let strict = access.aligned || cx.env.options.strict_alignment;
+    let strict = is_strict(cx, access);
     let what = match pointer.kind {
         PointerKind::Packet { .. } | PointerKind::PacketMeta { .. } => {
             return check_packet_alignment(pointer, access, strict);
@@ -202,7 +210,7 @@ pub(crate) fn check_scalar_alignment(
     value: Option<&Value>,
     access: &Access,
 ) -> Result<(), MemoryError> {
-    let strict = access.aligned || cx.env.options.strict_alignment;
+    let strict = is_strict(cx, access);
     let var = value.map_or(Tnum::UNKNOWN, |value| variable_part(value).bits);
     check_generic("", var, 0, access, strict)
 }

@@ -159,6 +159,12 @@ pub enum ProgramError {
     /// Values of maps of this type have no address to be known at load.
     #[error("no direct value access support for this map type")]
     NoDirectValue,
+    /// The byte of the value that a wide immediate names is further away than any may be.
+    #[error("direct value offset of {off} is not allowed")]
+    DirectValueFar {
+        /// The byte.
+        off: u32,
+    },
     /// The byte of the value that a wide immediate names is not there.
     #[error("invalid access to map value pointer, value_size={value_size} off={off}")]
     DirectValueOutside {
@@ -333,6 +339,7 @@ impl Refusal for ProgramError {
             | Self::LineInfoShort { .. }
             | Self::NoDirectValue
             | Self::MapField { .. }
+            | Self::DirectValueFar { .. }
             | Self::StructOpsMap
             | Self::SleepableMap
             | Self::ArenaWithoutAddress

@@ -93,6 +93,12 @@ fn check_compatible(env: &Env<'_>, map: &MapFacts) -> Result<(), ProgramError> {
             return Err(tracing("bpf_spin_lock"));
         }
     }
+    if is_tracing && holds(map, &["bpf_timer"]) {
+        return Err(tracing("bpf_timer"));
+    }
+    if is_tracing && holds(map, &["bpf_wq"]) {
+        return Err(tracing("bpf_wq"));
+    }
     if map.map_type == MapType::StructOps {
         return Err(ProgramError::StructOpsMap);
     }
@@ -158,11 +164,17 @@ fn contains(btf: &Btf, id: TypeId, structures: &[&str], depth: u32) -> bool {
     }
 }
 
+/// Offsets from here on are refused. Linux: `BPF_MAX_VAR_OFF`.
+const MAX_VARIABLE: u32 = 1 << 29;
+
 /// Whether the byte at `off` of the map's value has an address that is known at load.
 ///
 /// Linux: `map_direct_value_addr`.
 fn check_direct_value(map: &MapFacts, off: u32) -> Result<(), ProgramError> {
     let value_size = map.value_size;
+    if off >= MAX_VARIABLE {
+        return Err(ProgramError::DirectValueFar { off });
+    }
     let outside = |errno| Err(ProgramError::DirectValueOutside { value_size, off, errno });
     match map.map_type {
         MapType::Array if map.max_entries != 1 => outside(Errno::ENOTSUPP),

@@ -286,7 +286,11 @@ impl Tnum {
 /// As in the log: `(0x0; 0xff)`.
 impl fmt::Display for Tnum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({:#x}; {:#x})", self.value, self.mask)
+        match (self.mask, self.value) {
+            (0, 0) => f.write_str("0"),
+            (0, value) => write!(f, "{value:#x}"),
+            (mask, value) => write!(f, "({value:#x}; {mask:#x})"),
+        }
     }
 }
 
