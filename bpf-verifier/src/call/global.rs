@@ -390,7 +390,7 @@ fn expected_argument(
         if is_number(own, param) {
             return Ok(Expects::Number);
         }
-        let kind = ty.map_or("UNKNOWN", |ty| ty.code().name());
+        let kind = kind_text(ty.map(|ty| ty.code()));
         return Err(text(if function.global {
             format!("Arg#{arg} type {kind} in {}() is not supported yet.", function.name)
         } else {
@@ -447,12 +447,20 @@ fn expected_argument(
     memory_argument(own, to, arg, tags)
 }
 
+/// How messages name a kind of type. Linux: `btf_type_str`.
+const fn kind_text(code: Option<KindCode>) -> &'static str {
+    match code {
+        None | Some(KindCode::Void) => "UNKNOWN",
+        Some(code) => code.name(),
+    }
+}
+
 /// A pointer to anything of known size.
 fn memory_argument(own: &Btf, to: TypeId, arg: u32, tags: Tags) -> Result<Expects, Reason> {
     let target = own.resolve(to);
     let size = target.as_ref().and_then(|ty| own.size_of(ty.id)).filter(|_| to.0 != 0);
     let Some(size) = size else {
-        let kind = target.as_ref().map_or("UNKNOWN", |ty| ty.code().name());
+        let kind = kind_text(target.as_ref().map(|ty| ty.code()));
         let name = target.as_ref().map_or("", |ty| ty.name());
         return Err(text(format!(
             "arg#{arg} reference type('{kind} {name}') size cannot be determined: -22"

@@ -160,8 +160,10 @@ fn dynptr_text(out: &mut String, slots: &[Slot], at: usize) -> Result<usize, fmt
     }
     if let Some(id) = first.ref_id {
         write!(out, "{sep}ref_id={id}")?;
+        sep = ",";
     }
-    out.push(')');
+    // Where the kernel keeps that this is the first slot, the log looks for an identity.
+    write!(out, "{sep}dynptr_id=1)")?;
     Ok(at + 1)
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn check_fixed(
         PointerKind::Packet { range } | PointerKind::PacketMeta { range } => {
             let id = pointer.id.map_or(0, |id| id.number());
             let PacketRange(range) = range;
-            MemoryError::OutsideRange { off, size, reg, id, fixed: pointer.off, range }
+            MemoryError::OutsideRange { off, size, reg, id, range }
         }
         PointerKind::Ctx
         | PointerKind::MapPtr { .. }

@@ -101,7 +101,7 @@ pub(crate) fn in_rcu_section(cx: &StepCx<'_, '_>) -> bool {
 ///
 /// Linux: `rcu_protected_types`.
 const RCU_PROTECTED: &[&str] =
-    &["task_struct", "cgroup", "bpf_cpumask", "css_set", "bpf_crypto_ctx", "sched_ext_ops"];
+    &["prog_test_ref_kfunc", "cgroup", "bpf_cpumask", "task_struct", "bpf_crypto_ctx"];
 
 /// Whether a kptr of this type may be used without being owned, in an RCU section.
 ///

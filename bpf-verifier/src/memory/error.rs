@@ -33,8 +33,8 @@ refusals! {
             "invalid access to map value, value_size={room} off={off} size={size}";
         EACCES OutsideMem { room: u32, off: i64, size: i64 }
             "invalid access to memory, mem_size={room} off={off} size={size}";
-        EACCES OutsideRange { off: i64, size: i64, reg: Reg, id: u32, fixed: i32, range: i32 }
-            "invalid access to packet, off={off} size={size}, {reg}(id={id},off={fixed},r={range})";
+        EACCES OutsideRange { off: i64, size: i64, reg: Reg, id: u32, range: i32 }
+            "invalid access to packet, off={off} size={size}, {reg}(id={id},off={off},r={range})";
         EACCES PacketOutside { miss: Box<Self>, reg: Reg }
             "{miss}\n{reg} offset is outside of the packet";
         EINVAL PacketEndReached { reg: Reg } "{reg} offset is outside of the packet";

@@ -179,20 +179,10 @@ fn read_fixed(
         };
     }
     if let Some(into) = into {
-        let value = linked_copy(cx, frame, place, held);
-        cx.state.set(into, Some(value));
+        cx.state.set(into, Some(held));
     }
     cx.record_stack(frame, place);
     Ok(())
-}
-
-/// The value of a slot, linked to the slot if it is a number.
-fn linked_copy(cx: &mut StepCx<'_, '_>, frame: FrameNo, place: SlotNo, held: Value) -> Value {
-    let Value::Scalar(mut number) = held else { return held };
-    link_for_copy(cx, &mut number);
-    let value = Value::Scalar(number);
-    cx.state.frame_mut(frame).stack.slot_mut(place).held = Held::Value(value);
-    value
 }
 
 /// A load of some bytes of a slot that holds a number.
@@ -212,12 +202,7 @@ fn fill_part(cx: &mut StepCx<'_, '_>, fill: Fill, into: Reg) -> Result<(), Reaso
     let bytes = usize::try_from(size.bytes()).unwrap_or(8);
     if bytes <= spilled && off % 8 == 0 {
         let fits = width_of(&Value::Scalar(number));
-        let value = if size == Size::W && spilled == 4 && fits <= 32 {
-            linked_copy(cx, frame, place, Value::Scalar(number))
-        } else {
-            Value::Scalar(number)
-        };
-        let Value::Scalar(mut copy) = value else { return Ok(()) };
+        let mut copy = number;
         if fits > size.bits() {
             copy.link = None;
         }

@@ -12,6 +12,7 @@ pub(crate) mod atomic;
 pub(crate) mod legacy;
 pub(crate) mod exit;
 
+use bpf_abi::prog::ProgFlags;
 use bpf_isa::{Insn, Pc};
 
 use crate::call;
@@ -85,7 +86,8 @@ pub(crate) fn check_sane(
 ) -> Result<(), Reason> {
     let Some(violation) = set.violation() else { return Ok(()) };
     let text = format!("({context}): {violation}");
-    if cx.env.options.test_reg_invariants {
+    let flags = cx.env.spec.flags;
+    if cx.env.options.test_reg_invariants || flags.contains(ProgFlags::TEST_REG_INVARIANTS) {
         return Err(StepError::Invariants { text }.into());
     }
     cx.env.log.print(format_args!("verifier bug: REG INVARIANTS VIOLATION {text}\n"));

@@ -2,6 +2,7 @@
 //!
 //! Linux: `is_state_visited`.
 
+use bpf_abi::prog::ProgFlags;
 use bpf_isa::{Insn, Pc, Reg};
 
 use crate::env::Env;
@@ -50,7 +51,9 @@ impl Paths {
     ) -> Result<Visit, Reason> {
         let note = env.note(pc);
         let force_checkpoint = note.force_checkpoint;
-        let force = env.options.test_state_freq || force_checkpoint || self.track.steps.len() > 40;
+        let often = env.options.test_state_freq
+            || env.spec.flags.contains(ProgFlags::TEST_STATE_FREQ);
+        let force = often || force_checkpoint || self.track.steps.len() > 40;
         let (jumps, insns) = self.since_kept(env);
         let mut add = force || (jumps >= 2 && insns >= 8);
         let bucket = self.kept.bucket_of(pc, state.cur().callsite);
