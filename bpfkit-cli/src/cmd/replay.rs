@@ -45,8 +45,7 @@ pub(crate) fn run(args: &Args, pcap: &Path) -> anyhow::Result<Outcome> {
         report.text()?
     })?;
     if let Some(broken) = &capture.broken {
-        eprintln!("bpfkit: {}: {broken}", pcap.display());
-        return Ok(Outcome::Refused);
+        anyhow::bail!("{}: {broken}", pcap.display());
     }
     Ok(Outcome::Done)
 }

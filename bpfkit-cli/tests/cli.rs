@@ -1,0 +1,276 @@
+//! The command, as people call it: output, files and exit status.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const OBJECT: &str = "examples/dispatch.bpf.o";
+const CAPTURE: &str = "examples/mixed.pcap";
+const REFUSED: &str = "tests/objects/refused.bpf.o";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn bpfkit(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bpfkit")).current_dir(root()).args(args).output().unwrap()
+}
+
+fn with_input(args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bpfkit"))
+        .current_dir(root())
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+/// A file of this test's own.
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The JSON report of a run on the example's capture.
+fn run(extra: &[&str]) -> Value {
+    let mut args = vec!["run", OBJECT, "--pcap", CAPTURE, "--json"];
+    args.extend(extra);
+    let output = bpfkit(&args);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    serde_json::from_str(&stdout(&output)).unwrap()
+}
+
+/// Without what differs from run to run.
+fn settled(mut report: Value) -> Value {
+    report["ns_per_packet"] = Value::Null;
+    report["engine"] = Value::Null;
+    report
+}
+
+fn program(report: &Value, name: &str) -> Value {
+    let programs = report["programs"].as_array().unwrap();
+    programs.iter().find(|program| program["name"] == name).unwrap().clone()
+}
+
+#[test]
+fn the_main_job_prints_verdicts_programs_and_maps() {
+    let output =
+        bpfkit(&["run", OBJECT, "--pcap", CAPTURE, "--map-entries", "3", "--engine", "interp"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"[0-9.]+ ns per packet", "N ns per packet");
+    settings.add_filter(r"(?m) \| \{.*$", " | ...");
+    settings.bind(|| insta::assert_snapshot!("run", stdout(&output)));
+}
+
+#[test]
+fn both_engines_report_the_same() {
+    let reports = ["interp", "auto"].map(|engine| settled(run(&["--engine", engine])));
+    assert_eq!(reports[0], reports[1]);
+    assert_eq!(reports[0]["packets"], 2796);
+    assert_eq!(reports[0]["verdicts"]["XDP_DROP"]["packets"], 256);
+    assert_eq!(program(&reports[0], "dispatch")["runs"], 2796);
+}
+
+#[test]
+fn a_slot_can_be_emptied_and_filled_from_outside() {
+    let emptied = run(&["--tail", "protocols[1]="]);
+    assert_eq!(program(&emptied, "parse_icmp")["runs"], 0);
+    let moved = run(&["--tail", "ports[53]=http", "--tail", "ports[80]=dns"]);
+    let usual = run(&[]);
+    assert_eq!(program(&moved, "http")["runs"], program(&usual, "dns")["runs"]);
+}
+
+#[test]
+fn a_global_variable_can_be_set_before_the_object_is_loaded() {
+    let report = run(&["--set", "drop_protocol=6"]);
+    assert_eq!(report["verdicts"]["XDP_DROP"]["packets"], 1560);
+    let output = bpfkit(&["run", OBJECT, "--pcap", CAPTURE, "--set", "no_such=1"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("no_such"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_passes_is_written_as_the_program_left_it() {
+    let out = scratch("passed.pcap");
+    run(&["--out", text(&out)]);
+    let bytes = std::fs::read(&out).unwrap();
+    let mut rest = &bytes[24..];
+    let (mut packets, mut marked) = (0, 0);
+    while !rest.is_empty() {
+        let len = u32::from_le_bytes(rest[8..12].try_into().unwrap()) as usize;
+        let packet = &rest[16..16 + len];
+        rest = &rest[16 + len..];
+        packets += 1;
+        // AF11 on IPv4, and a header whose words add up to all ones.
+        if packet[12..14] == [8, 0] && packet[15] & 0xfc == 0x28 {
+            marked += 1;
+            let words = packet[14..34].chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1]));
+            let sum: u32 = words.sum();
+            assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "packet {packets}");
+        }
+    }
+    assert_eq!(packets, 2540);
+    assert!(marked > 500, "{marked}");
+}
+
+#[test]
+fn a_cut_capture_is_run_to_where_it_ends() {
+    let cut = scratch("cut.pcap");
+    let bytes = std::fs::read(root().join(CAPTURE)).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let output = bpfkit(&["run", OBJECT, "--pcap", text(&cut), "--json"]);
+    assert_eq!(code(&output), 2);
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let packets = report["packets"].as_u64().unwrap();
+    assert!((1000..2000).contains(&packets), "{packets}");
+    assert_eq!(report["broken"]["packet"], packets + 1);
+    assert!(stderr(&output).contains(&format!("packet {} at offset ", packets + 1)));
+}
+
+#[test]
+fn a_foreign_file_is_no_capture_and_no_object() {
+    let output = bpfkit(&["run", OBJECT, "--pcap", OBJECT]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("neither pcap nor pcapng"), "{}", stderr(&output));
+    let output = bpfkit(&["run", CAPTURE, "--pcap", CAPTURE]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains(CAPTURE), "{}", stderr(&output));
+}
+
+#[test]
+fn wrong_words_are_named() {
+    for (args, word) in [
+        (&["--prog", "nobody"][..], "nobody"),
+        (&["--tail", "protocols[1]=nobody"], "nobody"),
+        (&["--tail", "protocols[999]=dns"], "256 slots"),
+        (&["--tail", "flows[0]=dns"], "hash"),
+        (&["--tail", "protocols"], "MAP[INDEX]=PROG"),
+        (&["--set", "drop_protocol"], "VARIABLE=VALUE"),
+        (&["--set", "drop_protocol=300"], "300"),
+    ] {
+        let mut all = vec!["run", OBJECT, "--pcap", CAPTURE];
+        all.extend(args);
+        let output = bpfkit(&all);
+        assert_eq!(code(&output), 2, "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(word), "{args:?}: {}", stderr(&output));
+    }
+    assert_eq!(code(&bpfkit(&["run", OBJECT])), 2);
+    assert_eq!(code(&bpfkit(&["run", "no-such-file.o", "--pcap", CAPTURE])), 2);
+    assert_eq!(code(&bpfkit(&["--help"])), 0);
+}
+
+#[test]
+fn one_packet_is_run_as_bpftool_runs_it() {
+    let (packet, after) = (scratch("packet.bin"), scratch("after.bin"));
+    std::fs::write(&packet, [0; 64]).unwrap();
+    let output = bpfkit(&[
+        "run",
+        OBJECT,
+        "--prog",
+        "dispatch",
+        "--data-in",
+        text(&packet),
+        "--data-out",
+        text(&after),
+        "--repeat",
+        "100",
+        "--json",
+    ]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["retval"], 2);
+    assert!(report["duration"].is_u64());
+    assert_eq!(std::fs::read(&after).unwrap(), [0; 64]);
+}
+
+#[test]
+fn verify_names_the_line_of_a_refusal_and_exits_with_1() {
+    let output = bpfkit(&["verify", OBJECT, REFUSED, "-e", "file,prog,verdict,insns,states,size"]);
+    assert_eq!(code(&output), 1);
+    insta::assert_snapshot!("verify", format!("{}\n{}", stdout(&output), stderr(&output)));
+    assert_eq!(code(&bpfkit(&["verify", OBJECT])), 0);
+    assert_eq!(code(&bpfkit(&["verify", CAPTURE])), 2);
+    assert_eq!(code(&bpfkit(&["verify", OBJECT, "-e", "nonsense"])), 2);
+}
+
+#[test]
+fn verify_compares_with_what_it_wrote() {
+    let base = scratch("base.csv");
+    let output = bpfkit(&["verify", "-o", "csv", OBJECT]);
+    std::fs::write(&base, &output.stdout).unwrap();
+    let output = bpfkit(&["verify", "-C", text(&base), OBJECT]);
+    assert_eq!(code(&output), 0);
+    assert_eq!(stdout(&output).matches("+0 (+0.00%)").count(), 14, "{}", stdout(&output));
+}
+
+#[test]
+fn a_run_of_a_refused_program_shows_the_end_of_its_log() {
+    let output = bpfkit(&["run", REFUSED, "--prog", "reads_without_looking", "--pcap", CAPTURE]);
+    assert_eq!(code(&output), 1);
+    assert!(
+        stderr(&output).contains("invalid access to packet, off=12 size=1, R1(id=0,off=12,r=0)")
+    );
+    let accepted = bpfkit(&["run", REFUSED, "--prog", "looks_first", "--pcap", CAPTURE]);
+    assert_eq!(code(&accepted), 0, "{}", stderr(&accepted));
+}
+
+#[test]
+fn programs_and_types_are_printed() {
+    let output = bpfkit(&["dump", REFUSED, "--prog", "looks_first"]);
+    insta::assert_snapshot!("dump", stdout(&output));
+    let output = bpfkit(&["dump", REFUSED, "--prog", "looks_first", "--as", "xlated"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let output = bpfkit(&["btf", OBJECT]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains("struct flow_stats {"));
+}
+
+#[test]
+fn raw_documents_are_answered_line_by_line() {
+    let documents = r#"{"id":"a","prog_type":"xdp","insns":"b7000000020000009500000000000000"}
+        {"id":"b","prog_type":"xdp","insns":"9500000000000000","unknown":1}"#;
+    let output = with_input(&["raw", "-"], documents);
+    assert_eq!(code(&output), 1);
+    let lines: Vec<Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["id"], &lines[0]["verdict"]), (&"a".into(), &"accept".into()));
+    assert_eq!((&lines[1]["id"], &lines[1]["last"]), (&"b".into(), &"R0 !read_ok".into()));
+    assert_eq!(code(&with_input(&["raw", "-"], "{")), 2);
+}
+
+#[test]
+fn the_conformance_plugin_runs_what_no_verifier_would_accept() {
+    // r0 = *(u8 *)(r1 +1); exit
+    let program = "71 10 01 00 00 00 00 00 95 00 00 00 00 00 00 00";
+    let engines: &[&str] =
+        if cfg!(target_arch = "x86_64") { &["interp", "jit"] } else { &["interp"] };
+    for engine in engines {
+        let output = with_input(&["conformance-plugin", "07  2a  ", "--engine", engine], program);
+        assert_eq!((code(&output), stdout(&output).as_str()), (0, "2a\n"), "{}", stderr(&output));
+        let output = with_input(&["conformance-plugin", "--engine", engine], program);
+        assert_ne!(code(&output), 0, "{engine}");
+        assert!(stderr(&output).contains("insn 0"), "{engine}: {}", stderr(&output));
+    }
+}
