@@ -272,5 +272,18 @@ fn the_conformance_plugin_runs_what_no_verifier_would_accept() {
         let output = with_input(&["conformance-plugin", "--engine", engine], program);
         assert_ne!(code(&output), 0, "{engine}");
         assert!(stderr(&output).contains("insn 0"), "{engine}: {}", stderr(&output));
+        // r1 = 7; call 5; exit, then the same by a register, and another number by a register.
+        for (call, expected) in [
+            ("85 00 00 00 05 00 00 00", Some("7\n")),
+            ("b7 03 00 00 05 00 00 00 8d 03 00 00 00 00 00 00", Some("7\n")),
+            ("b7 03 00 00 06 00 00 00 8d 00 00 00 03 00 00 00", None),
+        ] {
+            let program = format!("b7 01 00 00 07 00 00 00 {call} 95 00 00 00 00 00 00 00");
+            let output = with_input(&["conformance-plugin", "--engine", engine], &program);
+            match expected {
+                Some(r0) => assert_eq!(stdout(&output), r0, "{engine}: {}", stderr(&output)),
+                None => assert_eq!(code(&output), 2, "{engine}: {}", stdout(&output)),
+            }
+        }
     }
 }
