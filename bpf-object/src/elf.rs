@@ -1,5 +1,7 @@
 //! Sections and symbols, as plain data.
 
+use std::collections::HashMap;
+
 use object::read::elf::{ElfFile64, FileHeader as _};
 use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _};
 use object::{RelocationFlags, RelocationTarget, SectionFlags, SymbolFlags, elf};
@@ -13,6 +15,8 @@ pub(crate) struct Elf<'a> {
     pub(crate) sections: Vec<Section<'a>>,
     /// Its symbols, by index; the first is none.
     pub(crate) symbols: Vec<Symbol<'a>>,
+    /// The first section of each name.
+    by_name: HashMap<&'a str, usize>,
 }
 
 /// A section.
@@ -130,17 +134,21 @@ impl<'a> Elf<'a> {
                 is_undefined: symbol.is_undefined(),
             };
         }
-        Ok(Self { sections, symbols })
+        let mut by_name = HashMap::new();
+        for (index, section) in sections.iter().enumerate() {
+            by_name.entry(section.name).or_insert(index);
+        }
+        Ok(Self { sections, symbols, by_name })
     }
 
-    /// The section with this name.
+    /// The first section with this name.
     pub(crate) fn section(&self, name: &str) -> Option<&Section<'a>> {
-        self.sections.iter().find(|section| section.name == name)
+        self.sections.get(self.section_index(name)?)
     }
 
-    /// The index of the section with this name.
+    /// The index of the first section with this name.
     pub(crate) fn section_index(&self, name: &str) -> Option<usize> {
-        self.sections.iter().position(|section| section.name == name)
+        self.by_name.get(name).copied()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Functions: which are programs, and which are appended to the programs that call them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::elf::{Elf, SectionKind, Symbol, SymbolKind};
 use crate::error::ReadError;
@@ -37,11 +37,18 @@ pub(crate) struct Functions<'a> {
 /// program too unless one of its own section calls it.
 pub(crate) fn functions<'a>(elf: &Elf<'a>) -> Result<Functions<'a>, ReadError> {
     let mut found = Functions { programs: Vec::new(), callees: Vec::new() };
+    let mut symbols: HashMap<usize, Vec<&Symbol<'a>>> = HashMap::new();
+    for symbol in &elf.symbols {
+        if let Some(section) = symbol.section {
+            symbols.entry(section).or_default().push(symbol);
+        }
+    }
     for (index, section) in elf.sections.iter().enumerate() {
         if section.kind != SectionKind::Code || section.size == 0 {
             continue;
         }
-        let own = of_section(elf, index)?;
+        let within = symbols.get(&index).map_or(&[][..], Vec::as_slice);
+        let own = of_section(within, index, section.data.len())?;
         if section.name == TEXT {
             found.callees.extend(own);
             continue;
@@ -70,13 +77,12 @@ pub(crate) fn functions<'a>(elf: &Elf<'a>) -> Result<Functions<'a>, ReadError> {
 }
 
 /// The functions of a section, by place.
-fn of_section<'a>(elf: &Elf<'a>, index: usize) -> Result<Vec<Function<'a>>, ReadError> {
-    let bytes = elf.sections[index].data.len();
-    let of_kind = |kind: SymbolKind| {
-        elf.symbols
-            .iter()
-            .filter(move |symbol| symbol.section == Some(index) && symbol.kind == kind)
-    };
+fn of_section<'a>(
+    symbols: &[&Symbol<'a>],
+    index: usize,
+    bytes: usize,
+) -> Result<Vec<Function<'a>>, ReadError> {
+    let of_kind = |kind: SymbolKind| symbols.iter().filter(move |symbol| symbol.kind == kind);
     let mut own = Vec::new();
     for symbol in of_kind(SymbolKind::Function) {
         own.push(function(symbol, index, bytes)?);
@@ -84,13 +90,13 @@ fn of_section<'a>(elf: &Elf<'a>, index: usize) -> Result<Vec<Function<'a>>, Read
     if own.is_empty() {
         // Compilers before LLVM 8 gave functions no type and no size.
         let mut symbols: Vec<_> =
-            of_kind(SymbolKind::Other).filter(|symbol| !symbol.is_local).copied().collect();
+            of_kind(SymbolKind::Other).copied().filter(|symbol| !symbol.is_local).collect();
         symbols.sort_by_key(|symbol| symbol.value);
         let ends: Vec<u64> = symbols.iter().skip(1).map(|next| next.value).collect();
         let ends = ends.into_iter().chain([bytes as u64]);
         for (symbol, end) in symbols.iter().zip(ends) {
             let size = end.saturating_sub(symbol.value);
-            own.push(function(&Symbol { size, ..*symbol }, index, bytes)?);
+            own.push(function(&Symbol { size, ..**symbol }, index, bytes)?);
         }
     }
     own.sort_by_key(|function| function.start);

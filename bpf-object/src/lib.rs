@@ -108,6 +108,7 @@ pub fn read_with(bytes: &[u8], name: &str, options: &Options) -> Result<ObjectSp
         elf: &elf,
         code,
         functions: &functions,
+        text: elf.section_index(functions::TEXT),
         declared: declared_at,
         globals: globals_of,
         relocations: relocations(&elf)?,

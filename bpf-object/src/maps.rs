@@ -4,6 +4,8 @@
 //! spelt by a pointer to it: `__type(key, u32)` is `u32 *key`. Initial values are relocations
 //! into the member `values`.
 
+use std::collections::HashMap;
+
 use bpf_abi::map::{MapFlags, MapInit, MapInitValue, MapSpec, MapType, Pinning};
 use bpf_btf::{Btf, Composite, Kind, KindCode, Member, Type, TypeId};
 
@@ -300,52 +302,62 @@ pub(crate) fn initial_values(
     let Some(index) = elf.section_index(".maps") else { return Ok(()) };
     let mut relocations = elf.sections[index].relocations.clone();
     relocations.sort_by_key(|relocation| relocation.offset);
+    let mut places: Vec<(u64, usize)> = Vec::new();
+    places.extend(
+        (0..)
+            .zip(maps.iter())
+            .filter(|(_, map)| map.section == index)
+            .map(|(n, map)| (map.offset, n)),
+    );
+    places.sort_unstable();
+    let programs: HashMap<(usize, u64), &str> = programs
+        .iter()
+        .map(|program| ((program.section, program.start as u64 * 8), program.name))
+        .collect();
+    let targets = Targets { maps: places.iter().copied().collect(), programs, section: index };
     for relocation in relocations {
-        let holder = maps.iter().position(|map| {
-            map.section == index
-                && (map.offset..map.offset.saturating_add(map.size)).contains(&relocation.offset)
-        });
+        let before = places.partition_point(|(offset, _)| *offset <= relocation.offset);
+        let holder = before.checked_sub(1).map(|at| places[at].1);
+        let holder =
+            holder.filter(|holder| relocation.offset - maps[*holder].offset < maps[*holder].size);
         let Some(holder) = holder else {
             let what = format!("a value at offset {}, in no map", relocation.offset);
             return Err(ReadError::section(".maps", what));
         };
+        let map = &mut maps[holder];
         let symbol = elf.symbols.get(relocation.symbol).copied().unwrap_or_default();
-        let inside = maps[holder]
-            .values
-            .and_then(|values| (relocation.offset - maps[holder].offset).checked_sub(values));
+        let inside = (relocation.offset - map.offset).checked_sub(map.values.unwrap_or(u64::MAX));
         let Some(slot) = inside.and_then(|inside| u32::try_from(inside / 8).ok()) else {
-            return Err(ReadError::map(&maps[holder].spec.name, "a value outside of values"));
+            return Err(ReadError::map(&map.spec.name, "a value outside of values"));
         };
-        let value = value(elf, maps, holder, symbol, programs).ok_or_else(|| {
+        let value = targets.value(map.spec.map_type, symbol).ok_or_else(|| {
             let what = format!("slot {slot} holds {:?}, which it cannot hold", symbol.name);
-            ReadError::map(&maps[holder].spec.name, what)
+            ReadError::map(&map.spec.name, what)
         })?;
-        let key = slot.to_le_bytes().to_vec();
-        maps[holder].spec.init.push(MapInit { key, value });
+        map.spec.init.push(MapInit { key: slot.to_le_bytes().to_vec(), value });
     }
     Ok(())
 }
 
-/// What a slot of a map holds at first: a program, if the map is for programs, or a map.
-fn value(
-    elf: &Elf<'_>,
-    maps: &[DeclaredMap],
-    holder: usize,
-    symbol: Symbol<'_>,
-    programs: &[Function<'_>],
-) -> Option<MapInitValue> {
-    if maps[holder].spec.map_type == MapType::ProgArray {
-        let program = programs.iter().find(|program| {
-            Some(program.section) == symbol.section
-                && u64::try_from(program.start).is_ok_and(|start| start * 8 == symbol.value)
-        });
-        return program.map(|program| MapInitValue::Program(program.name.to_owned()));
+/// What slots of maps can hold, by place.
+struct Targets<'a> {
+    maps: HashMap<u64, usize>,
+    programs: HashMap<(usize, u64), &'a str>,
+    /// The section of the maps.
+    section: usize,
+}
+
+impl Targets<'_> {
+    /// What a slot of a map holds at first: a program, if the map is for programs, or a map.
+    fn value(&self, holder: MapType, symbol: Symbol<'_>) -> Option<MapInitValue> {
+        let section = symbol.section?;
+        if holder == MapType::ProgArray {
+            let name = self.programs.get(&(section, symbol.value))?;
+            return Some(MapInitValue::Program((*name).to_owned()));
+        }
+        let map = self.maps.get(&symbol.value).filter(|_| section == self.section)?;
+        Some(MapInitValue::Map(*map))
     }
-    let section = elf.section_index(".maps");
-    let inner = maps.iter().position(|map| {
-        symbol.section.is_some() && symbol.section == section && map.offset == symbol.value
-    });
-    inner.map(MapInitValue::Map)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::debug::Debug;
 use crate::elf::{Elf, SectionKind, Symbol};
 use crate::error::ReadError;
 use crate::externs::{Extern, Externs};
-use crate::functions::{Function, Functions, TEXT};
+use crate::functions::{Function, Functions};
 
 /// A 64-bit immediate. Linux: `BPF_LD | BPF_IMM | BPF_DW`.
 const LOAD_IMM64: u8 = 0x18;
@@ -33,6 +33,8 @@ pub(crate) struct Object<'a> {
     /// The instructions of each section, with CO-RE relocations made.
     pub(crate) code: Code,
     pub(crate) functions: &'a Functions<'a>,
+    /// The section of functions that are no programs.
+    pub(crate) text: Option<usize>,
     /// Declared maps: section, place, index among the maps.
     pub(crate) declared: HashMap<(usize, u64), usize>,
     /// Maps of sections of variables, by section.
@@ -184,7 +186,7 @@ impl<'a> Place<'a> {
 
     /// The function of this program that the instruction calls or takes the address of.
     fn callee(&self, insn: Slot) -> Result<Option<Start>, ReadError> {
-        let text = self.object.elf.section_index(TEXT);
+        let text = self.object.text;
         let symbol = self.symbol();
         let start = |section: usize, slot: i64| {
             let slot =

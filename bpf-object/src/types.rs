@@ -67,20 +67,29 @@ fn correct_section(
 /// Makes hidden functions static: they are then verified where they are called.
 fn hide_functions(btf: &mut Btf, elf: &Elf<'_>) {
     let text = elf.section_index(TEXT);
-    let hidden = elf.symbols.iter().filter(|symbol| {
-        symbol.kind == SymbolKind::Function
-            && symbol.is_hidden
-            && !symbol.is_local
-            && symbol.section.is_some()
-            && symbol.section == text
-    });
+    let mut hidden = elf
+        .symbols
+        .iter()
+        .filter(|symbol| {
+            symbol.kind == SymbolKind::Function
+                && symbol.is_hidden
+                && !symbol.is_local
+                && symbol.section.is_some()
+                && symbol.section == text
+        })
+        .peekable();
+    if hidden.peek().is_none() {
+        return;
+    }
+    let mut visible = HashMap::new();
+    for ty in btf.own_types() {
+        if ty.func().is_some_and(|func| func.linkage == FuncLinkage::Global) {
+            visible.entry(ty.name().to_owned()).or_insert(ty.id);
+        }
+    }
     for symbol in hidden {
-        let function = btf.own_types().find(|ty| {
-            ty.func().is_some_and(|func| func.linkage == FuncLinkage::Global)
-                && ty.name() == symbol.name
-        });
-        if let Some(id) = function.map(|ty| ty.id) {
-            btf.set_func_linkage(id, FuncLinkage::Static);
+        if let Some(id) = visible.get(symbol.name) {
+            btf.set_func_linkage(*id, FuncLinkage::Static);
         }
     }
 }
