@@ -113,12 +113,17 @@ fn the_original_is_fine_and_comes_back_unchanged() {
     interrogate(&btf);
 }
 
+/// How many mutants are made: 2,000, or what `BPFKIT_MUTANTS` says.
+fn mutants() -> usize {
+    std::env::var("BPFKIT_MUTANTS").map_or(2_000, |text| text.parse().unwrap())
+}
+
 #[test]
 fn mutants_get_an_answer_or_an_error() {
     let original = sample();
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     let mut read = 0;
-    for _ in 0..2000 {
+    for _ in 0..mutants() {
         let bytes = mutant(&original, &mut numbers);
         let checked = check::check(&bytes);
         if let Ok(btf) = Btf::parse(&bytes) {
@@ -129,7 +134,7 @@ fn mutants_get_an_answer_or_an_error() {
         }
         let _ = BtfExt::parse(&bytes);
     }
-    assert!(read > 500, "only {read} mutants could be read: the test has lost its teeth");
+    assert!(read > mutants() / 4, "only {read} mutants could be read: the test has lost its teeth");
 }
 
 #[test]

@@ -13,7 +13,9 @@ mod types;
 mod externs;
 mod core_relo;
 mod debug;
+mod document;
 
+pub use document::document;
 pub use error::ReadError;
 pub use externs::Kconfig;
 pub use section::{SectionMeaning, section_meaning};
