@@ -258,7 +258,7 @@ protos! {
     178 "skc_to_unix_sock" "skc_to_unix_sock" [NEEDS_PERFMON] ([BtfIdSockCommon]) -> [BtfId MAYBE_NULL @ "unix_sock"];
     179 "kallsyms_lookup_name" "kallsyms_lookup_name" [] ([Mem RDONLY], [ConstSizeOrZero], [Anything], [Mem ALIGNED FIXED_SIZE UNINIT WRITE = 8]) -> [Integer];
     180 "find_vma" "find_vma" [SYNC_CALLBACK NEEDS_PERFMON] ([BtfId @ "task_struct"], [Anything], [Func], [Stack MAYBE_NULL], [Anything]) -> [Integer];
-    181 "loop" "loop" [SYNC_CALLBACK] ([Scalar], [Func], [Stack MAYBE_NULL], [Anything]) -> [Integer];
+    181 "loop" "loop" [SYNC_CALLBACK] ([Anything], [Func], [Stack MAYBE_NULL], [Anything]) -> [Integer];
     182 "strncmp" "strncmp" [] ([Mem RDONLY], [ConstSize], [ConstStr]) -> [Integer];
     183 "get_func_arg" "get_func_arg" [] ([Ctx], [Anything], [Mem ALIGNED FIXED_SIZE UNINIT WRITE = 8]) -> [Integer];
     184 "get_func_ret" "get_func_ret" [] ([Ctx], [Mem ALIGNED FIXED_SIZE UNINIT WRITE = 8]) -> [Integer];

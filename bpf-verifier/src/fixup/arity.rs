@@ -51,6 +51,7 @@ fn live(program: &Program, starts: &[Pc], helpers: &[BoundHelper], arities: &[u8
 
 /// How many arguments the instruction's callee reads.
 fn arguments(insn: Insn, pc: Pc, starts: &[Pc], helpers: &[BoundHelper], arities: &[u8]) -> u8 {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "others call nothing")]
     match insn {
         Insn::Call(Call::Local(off)) => pc
             .offset(1 + i64::from(off))
@@ -67,8 +68,8 @@ fn arguments(insn: Insn, pc: Pc, starts: &[Pc], helpers: &[BoundHelper], arities
 
 /// Where the functions begin that are called back: their addresses are taken.
 pub(super) fn callbacks(program: &Program) -> impl Iterator<Item = Pc> {
-    program.iter().filter_map(|(pc, insn)| match insn {
-        Insn::LoadImm64 { imm: Imm64::Func { off }, .. } => pc.offset(1 + i64::from(off)),
-        _ => None,
+    program.iter().filter_map(|(pc, insn)| {
+        let Insn::LoadImm64 { imm: Imm64::Func { off }, .. } = insn else { return None };
+        pc.offset(1 + i64::from(off))
     })
 }

@@ -87,6 +87,7 @@ impl Bound {
         let mut bound = Self { places: vec![None; env.maps().len()], ..Self::default() };
         for line in &mut code.lines {
             let at = line.from;
+            #[expect(clippy::wildcard_enum_match_arm, reason = "others refer to nothing")]
             match &mut line.insn {
                 Insn::LoadImm64 { imm, .. } => *imm = bound.imm(env, at, *imm)?,
                 Insn::Call(Call::Helper(TAIL_CALL)) => {}

@@ -72,6 +72,7 @@ impl Places {
         let moved = |distance: i64| self.distance(line.from, distance);
         let far = |off: i32| i32::try_from(moved(i64::from(off))).unwrap_or(off);
         let near = |off: i16| i16::try_from(moved(i64::from(off))).unwrap_or(off);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "others count no slots")]
         match line.insn {
             Insn::Jump { off, long } => Insn::Jump { off: far(off), long },
             Insn::JumpIf { op, width, dst, src, off } => {

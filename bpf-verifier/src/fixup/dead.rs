@@ -42,12 +42,14 @@ pub(super) fn remove_nops(code: &mut Code, len: usize) {
     let places = code.places(len);
     let mut removed_behind = 0_i64;
     for line in std::mem::take(&mut code.lines) {
-        let is_nop = |line: &Line, between: i64| match line.insn {
-            Insn::Jump { off, long: false } => {
-                places.distance(line.from, i64::from(off)) == between
-            }
-            Insn::MayGoto { off } => places.distance(line.from, i64::from(off)) == between,
-            _ => false,
+        let is_nop = |line: &Line, between: i64| {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "others are no jumps")]
+            let off = match line.insn {
+                Insn::MayGoto { off } => i64::from(off),
+                Insn::Jump { off, long: false } => i64::from(off),
+                _ => return false,
+            };
+            places.distance(line.from, off) == between
         };
         if !is_nop(&line, 0) {
             kept.push(line);

@@ -13,6 +13,7 @@ use crate::state::{PointerKind, PtrFlags};
 pub(super) fn note(env: &Env<'_>, line: Line, bound: &Bound) -> Note {
     let learnt = env.note(line.from);
     let mut note = Note::default();
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of most there is nothing to know")]
     match line.insn {
         Insn::Load { base, .. }
         | Insn::Store { base, .. }
@@ -33,9 +34,7 @@ pub(super) fn note(env: &Env<'_>, line: Line, bound: &Bound) -> Note {
         }
         Insn::Alu { op: AluOp::Div | AluOp::Mod, src: Operand::Reg(_), .. }
         | Insn::AluSigned { src: Operand::Reg(_), .. } => {
-            if learnt.nonzero_divisor.one().is_some() {
-                note.facts |= Facts::NONZERO_DIVISOR;
-            }
+            note.facts.set(Facts::NONZERO_DIVISOR, learnt.nonzero_divisor.one().is_some());
         }
         Insn::Call(_) => {
             note.map = learnt.call_map.one().and_then(|map| bound.place(map));

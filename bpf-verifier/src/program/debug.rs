@@ -25,7 +25,7 @@ const fn is_size(size: u32, known: usize) -> bool {
 /// How many records there are.
 fn count(info: &InfoBlob) -> usize {
     let size = usize::try_from(info.rec_size).unwrap_or(usize::MAX);
-    if size == 0 { usize::from(!info.bytes.is_empty()) } else { info.bytes.len() / size }
+    info.bytes.len().checked_div(size).unwrap_or(usize::from(!info.bytes.is_empty()))
 }
 
 /// The records: the known words of each, and whether anything follows them that is not zero.
@@ -137,10 +137,8 @@ fn check_funcs(env: &mut Env<'_>) -> Result<(), ProgramError> {
 }
 
 fn linkage(btf: &Btf, id: TypeId) -> Option<FuncLinkage> {
-    match btf.get(id)?.kind {
-        Kind::Func(func) => Some(func.linkage),
-        _ => None,
-    }
+    let Kind::Func(func) = btf.get(id)?.kind else { return None };
+    Some(func.linkage)
 }
 
 /// Whether a function returns an integer of up to eight bytes or an enumeration.
@@ -148,11 +146,9 @@ fn returns_number(btf: &Btf, id: TypeId) -> bool {
     let Some(ret) = btf.func_proto(id).and_then(|proto| btf.resolve(proto.ret)) else {
         return false;
     };
-    match ret.kind {
-        Kind::Int(_) => btf.size_of(ret.id).is_some_and(|size| size <= 8),
-        Kind::Enum(_) | Kind::Enum64(_) => true,
-        _ => false,
-    }
+    let is_enum = matches!(ret.kind, Kind::Enum(_) | Kind::Enum64(_));
+    let is_int = matches!(ret.kind, Kind::Int(_));
+    is_enum || is_int && btf.size_of(ret.id).is_some_and(|size| size <= 8)
 }
 
 /// Linux: `check_btf_line`.

@@ -15,7 +15,7 @@
 //! Such pairs are found here. If the walk finds that nothing else uses these slots, they are
 //! removed afterwards; until then they do not count as stack.
 
-use bpf_isa::{Insn, Operand, Pc, Reg, Size};
+use bpf_isa::{Extension, Insn, Operand, Pc, Reg, Size};
 
 use crate::env::Env;
 use crate::program::calls;
@@ -86,23 +86,16 @@ fn pair(env: &Env<'_>, pc: Pc, distance: i64, off: i16) -> Option<(Reg, [Pc; 2])
 
 /// The register and the offset, if the instruction spills a whole register to the own stack.
 const fn spill(insn: Insn) -> Option<(Reg, i16)> {
-    match insn {
-        Insn::Store { size: Size::DW, base: Reg::FP, off, src: Operand::Reg(reg) } => {
-            Some((reg, off))
-        }
-        _ => None,
-    }
+    let Insn::Store { size: Size::DW, base: Reg::FP, off, src: Operand::Reg(reg) } = insn else {
+        return None;
+    };
+    Some((reg, off))
 }
 
 const fn fill(insn: Insn) -> Option<(Reg, i16)> {
-    match insn {
-        Insn::Load {
-            size: Size::DW,
-            ext: bpf_isa::Extension::Unsigned,
-            dst,
-            base: Reg::FP,
-            off,
-        } => Some((dst, off)),
-        _ => None,
-    }
+    let Insn::Load { size: Size::DW, ext: Extension::Unsigned, dst, base: Reg::FP, off } = insn
+    else {
+        return None;
+    };
+    Some((dst, off))
 }

@@ -47,11 +47,8 @@ fn effects(env: &Env<'_>) -> Vec<(RegSet, RegSet)> {
     insns
         .map(|((pc, insn), slot)| {
             let arity = calls::summary(env, *slot).map_or(5, |summary| summary.arity);
-            let insn = match insn {
-                Insn::SecondSlot => fields::meant(slots, pc).unwrap_or(*insn),
-                _ => *insn,
-            };
-            insn.live_effect(arity)
+            let meant = matches!(insn, Insn::SecondSlot).then(|| fields::meant(slots, pc));
+            meant.flatten().unwrap_or(*insn).live_effect(arity)
         })
         .collect()
 }

@@ -138,13 +138,14 @@ impl Instance {
     fn mark_written(&mut self, pc: Pc, slots: &[u64; MAX_CALL_FRAMES]) {
         let at = self.at(pc);
         let is_first = !self.reported[at];
-        for frame in 0..=self.chain.depth() {
-            if slots[frame] == 0 && is_first {
+        let frames = self.chain.depth() + 1;
+        for (frame, &slots) in slots.iter().enumerate().take(frames) {
+            if slots == 0 && is_first {
                 continue;
             }
             let masks = self.masks_mut(frame, pc);
             let old = masks.must_write;
-            let new = if is_first { slots[frame] } else { slots[frame] & old };
+            let new = if is_first { slots } else { slots & old };
             masks.must_write = new;
             self.updated |= new != old;
             self.must_write_dropped |= old & !new != 0;

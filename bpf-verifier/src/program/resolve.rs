@@ -151,17 +151,15 @@ fn holds(map: &MapFacts, structures: &[&str]) -> bool {
 
 fn contains(btf: &Btf, id: TypeId, structures: &[&str], depth: u32) -> bool {
     let Some(ty) = btf.resolve(id) else { return false };
-    match ty.kind {
-        Kind::Struct(composite) => {
-            structures.contains(&ty.name())
-                || depth > 0
-                    && composite
-                        .members()
-                        .any(|member| contains(btf, member.ty, structures, depth - 1))
-        }
-        Kind::Array(array) => depth > 0 && contains(btf, array.element, structures, depth - 1),
-        _ => false,
+    if depth == 0 {
+        return false;
     }
+    if let Kind::Array(array) = ty.kind {
+        return contains(btf, array.element, structures, depth - 1);
+    }
+    let Kind::Struct(composite) = ty.kind else { return false };
+    structures.contains(&ty.name())
+        || composite.members().any(|member| contains(btf, member.ty, structures, depth - 1))
 }
 
 /// Offsets from here on are refused. Linux: `BPF_MAX_VAR_OFF`.
@@ -176,15 +174,18 @@ fn check_direct_value(map: &MapFacts, off: u32) -> Result<(), ProgramError> {
         return Err(ProgramError::DirectValueFar { off });
     }
     let outside = |errno| Err(ProgramError::DirectValueOutside { value_size, off, errno });
-    match map.map_type {
-        MapType::Array if map.max_entries != 1 => outside(Errno::ENOTSUPP),
-        MapType::Array if off >= value_size => outside(Errno::EINVAL),
-        MapType::Arena if u64::from(off) > u64::from(map.max_entries) * 4096 => {
-            outside(Errno::ERANGE)
-        }
-        MapType::Array | MapType::Arena => Ok(()),
-        _ => Err(ProgramError::NoDirectValue),
+    if map.map_type == MapType::Arena {
+        // Pages of the arena.
+        let is_outside = u64::from(off) > u64::from(map.max_entries) * 4096;
+        return if is_outside { outside(Errno::ERANGE) } else { Ok(()) };
     }
+    if map.map_type != MapType::Array {
+        return Err(ProgramError::NoDirectValue);
+    }
+    if map.max_entries != 1 {
+        return outside(Errno::ENOTSUPP);
+    }
+    if off >= value_size { outside(Errno::EINVAL) } else { Ok(()) }
 }
 
 /// A kernel variable or function, as the pointer to it. Linux: `check_pseudo_btf_id`.
@@ -197,11 +198,11 @@ fn variable(env: &mut Env<'_>, id: i32, btf_fd: i32) -> Result<MemoryType, Progr
     };
     let number = u32::try_from(id).map_err(|_| ProgramError::VariableId { id })?;
     let Some(ty) = btf.get(TypeId(number)) else { return Err(ProgramError::VariableId { id }) };
-    let of = match ty.kind {
-        Kind::Func(_) => return Ok(memory(0)),
-        Kind::Var(var) => var.ty,
-        _ => return Err(ProgramError::VariableKind { id }),
-    };
+    if let Kind::Func(_) = ty.kind {
+        return Ok(memory(0));
+    }
+    let Kind::Var(var) = ty.kind else { return Err(ProgramError::VariableKind { id }) };
+    let of = var.ty;
     let object = |env: &mut Env<'_>| {
         let ty = BtfType { btf: env.use_btf(&btf), id: of };
         MemoryType { kind: PointerKind::Btf { ty }, flags: PtrFlags::empty() }
@@ -229,8 +230,6 @@ const fn memory(size: u32) -> MemoryType {
 /// Whether every CPU has a variable of its own of this.
 fn is_percpu(btf: &Btf, id: TypeId) -> bool {
     let section = btf.by_name_kind(".data..percpu", KindCode::Datasec).and_then(|id| btf.get(id));
-    match section.map(|section| section.kind) {
-        Some(Kind::Datasec(section)) => section.vars().any(|var| var.ty == id),
-        _ => false,
-    }
+    let Some(Kind::Datasec(section)) = section.map(|section| section.kind) else { return false };
+    section.vars().any(|var| var.ty == id)
 }

@@ -56,14 +56,13 @@ pub fn check(env: &mut Env<'_>) -> Result<(), Reason> {
 ///
 /// Linux: `bpf_enable_priv_stack`.
 fn has_own_stacks(env: &Env<'_>) -> bool {
-    match env.spec.prog_type {
-        ProgType::Kprobe | ProgType::Tracepoint | ProgType::PerfEvent | ProgType::RawTracepoint => {
-            true
-        }
-        ProgType::Tracing => env.spec.expected_attach_type != Some(AttachType::TraceIter),
-        ProgType::Lsm => env.spec.expected_attach_type != Some(AttachType::LsmCgroup),
-        _ => false,
-    }
+    let attach = env.spec.expected_attach_type;
+    let prog_type = env.spec.prog_type;
+    matches!(
+        prog_type,
+        ProgType::Kprobe | ProgType::Tracepoint | ProgType::PerfEvent | ProgType::RawTracepoint
+    ) || prog_type == ProgType::Tracing && attach != Some(AttachType::TraceIter)
+        || prog_type == ProgType::Lsm && attach != Some(AttachType::LsmCgroup)
 }
 
 /// Whether a function has a stack of its own. Linux: `priv_stack_mode`.

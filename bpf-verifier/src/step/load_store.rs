@@ -1,5 +1,6 @@
 //! Loads and stores.
 
+use bpf_abi::image::MemoryClass;
 use bpf_isa::{Extension, Operand, Reg, Size};
 
 use crate::cx::StepCx;
@@ -80,7 +81,9 @@ pub(crate) fn note_memory(
 ) -> Result<(), Reason> {
     let Value::Pointer(pointer) = value else { return Ok(()) };
     let pc = cx.pc;
-    let note = &mut cx.env.note_mut(pc).memory;
+    let note = cx.env.note_mut(pc);
+    note.touched.add(class_of(&pointer.kind));
+    let note = &mut note.memory;
     let Some(seen) = note else {
         *note = Some(MemoryType { kind: pointer.kind, flags: pointer.flags });
         return Ok(());
@@ -99,6 +102,31 @@ pub(crate) fn note_memory(
         return Ok(());
     }
     Err(StepError::DifferentPointers.into())
+}
+
+/// What engines may know of the memory: classes that nothing of another class lies in.
+const fn class_of(kind: &PointerKind) -> Option<MemoryClass> {
+    match kind {
+        PointerKind::Stack { .. } => Some(MemoryClass::Stack),
+        PointerKind::Ctx => Some(MemoryClass::Context),
+        PointerKind::Packet { .. } | PointerKind::PacketMeta { .. } => Some(MemoryClass::Packet),
+        PointerKind::MapValue { .. } => Some(MemoryClass::MapValue),
+        PointerKind::MapPtr { .. }
+        | PointerKind::MapKey { .. }
+        | PointerKind::PacketEnd
+        | PointerKind::FlowKeys
+        | PointerKind::Socket
+        | PointerKind::SockCommon
+        | PointerKind::TcpSock
+        | PointerKind::XdpSock
+        | PointerKind::TpBuffer
+        | PointerKind::Btf { .. }
+        | PointerKind::Mem { .. }
+        | PointerKind::Buf
+        | PointerKind::Arena
+        | PointerKind::Func { .. }
+        | PointerKind::Dynptr { .. } => None,
+    }
 }
 
 const fn is_mem_or_object(kind: &PointerKind) -> bool {
