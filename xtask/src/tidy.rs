@@ -8,19 +8,30 @@ const LINES: usize = 800;
 
 /// The files that may hold `unsafe`; each promise is named in `docs/unsafe.md`.
 const UNSAFE: &[&str] = &[
-    "bpf-abi/src/image.rs",
-    "bpf-abi/src/exec.rs",
     "bpf-verifier/src/fixup/image.rs",
-    "bpf-maps/src/",
+    "bpf-maps/src/bytes.rs",
+    "bpf-maps/src/cpu.rs",
+    "bpf-maps/src/handle.rs",
+    "bpf-maps/src/mirror.rs",
+    "bpf-maps/src/models.rs",
+    "bpf-maps/src/types/ringbuf.rs",
+    "bpf-interp/src/atomic.rs",
+    "bpf-interp/src/call.rs",
+    "bpf-interp/src/memory/checked.rs",
     "bpf-interp/src/memory/host.rs",
-    "bpf-interp/src/",
-    "bpf-jit/src/",
-    "bpf-trampoline/src/",
+    "bpf-jit/src/abi.rs",
+    "bpf-jit/src/checked.rs",
+    "bpf-jit/src/code.rs",
+    "bpf-jit/src/jit.rs",
+    "bpf-jit/src/listing.rs",
+    "bpf-trampoline/src/jit_slot.rs",
+    "bpf-trampoline/src/switch.rs",
+    "bpf-trampoline/src/target.rs",
+    "bpf-runtime/src/enter.rs",
     "bpf-runtime/src/helpers/args.rs",
-    "bpf-runtime/src/",
+    "bpf-runtime/src/memory.rs",
     "oracle/src/sys.rs",
-    "bench/src/",
-    "tests/",
+    "bench/src/peers.rs",
 ];
 
 /// The sources that git knows, below `prefix`.
@@ -54,8 +65,10 @@ pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
 /// What is wrong with one file.
 fn complaints(path: &str, text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
-    let test_target = path.contains("/benches/") || path.contains("/examples/");
-    if !text.starts_with("//! ") && !test_target {
+    let is_test = ["/benches/", "/tests/", "/tests.rs"].iter().any(|part| path.contains(part));
+    // A crate's first page may be its README.
+    let says = text.starts_with("//! ") || text.starts_with("#![doc = include_str!");
+    if !says {
         wrong.push("the first line does not say what the file is for (`//! …`)".to_owned());
     }
     let lines = text.lines().count();
@@ -70,9 +83,10 @@ fn complaints(path: &str, text: &str) -> Vec<String> {
     }
     let uses_unsafe = text.lines().any(|line| {
         let code = line.trim_start();
-        !code.starts_with("//") && (code.contains("unsafe {") || code.contains("unsafe impl"))
+        let block = [concat!("unsa", "fe {"), concat!("unsa", "fe impl")];
+        !code.starts_with("//") && block.iter().any(|word| code.contains(word))
     });
-    if uses_unsafe && !UNSAFE.iter().any(|allowed| path.starts_with(allowed)) {
+    if uses_unsafe && !is_test && !UNSAFE.contains(&path) {
         wrong.push("`unsafe` outside of the files that may hold it".to_owned());
     }
     wrong
