@@ -285,8 +285,8 @@ impl Walk<'_, '_> {
     /// Linux: `process_bpf_exit` in `do_check`, `pop_stack`.
     fn next_path(&mut self) -> Result<bool, Reason> {
         self.env.scratched.all();
-        self.env.update_live_stack(&self.state);
         self.paths.end_path(self.env, &self.state, self.pc)?;
+        self.env.update_live_stack(&self.state);
         let Some(pending) = self.paths.pending.pop() else { return Ok(false) };
         if !self.env.log.shows_everything() {
             self.env.log.rewind(pending.mark);
