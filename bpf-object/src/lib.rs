@@ -110,6 +110,7 @@ pub fn read_with(bytes: &[u8], name: &str, options: &Options) -> Result<ObjectSp
         elf: &elf,
         code,
         functions: &functions,
+        callbacks: btf.as_ref().map_or_else(HashMap::new, exception_callbacks),
         text: elf.section_index(functions::TEXT),
         declared: declared_at,
         globals: globals_of,
@@ -172,6 +173,22 @@ fn describe(elf: &Elf<'_>, function: Function<'_>) -> ProgramSpec {
         program.flags = ProgFlags::empty();
     }
     program
+}
+
+/// The functions that exceptions end in, by the program that a tag is attached to. A program with several gets none:
+/// the verifier has something to say about that.
+fn exception_callbacks(btf: &Btf) -> HashMap<String, String> {
+    let mut found: HashMap<String, Option<String>> = HashMap::new();
+    for ty in btf.own_types() {
+        let Some(tag) = ty.decl_tag().filter(|tag| tag.component.is_none()) else { continue };
+        let Some(name) = ty.name().strip_prefix("exception_callback:") else { continue };
+        let program = btf.name_of(tag.target).to_owned();
+        found
+            .entry(program)
+            .and_modify(|callback| *callback = None)
+            .or_insert_with(|| Some(name.to_owned()));
+    }
+    found.into_iter().filter_map(|(program, callback)| Some((program, callback?))).collect()
 }
 
 /// The symbols that places of code refer to, by section and slot.

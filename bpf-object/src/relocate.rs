@@ -33,6 +33,8 @@ pub(crate) struct Object<'a> {
     /// The instructions of each section, with CO-RE relocations made.
     pub(crate) code: Code,
     pub(crate) functions: &'a Functions<'a>,
+    /// The functions that exceptions of programs end in: names, by the program's.
+    pub(crate) callbacks: HashMap<String, String>,
     /// The section of functions that are no programs.
     pub(crate) text: Option<usize>,
     /// Declared maps: section, place, index among the maps.
@@ -49,6 +51,24 @@ pub(crate) struct Object<'a> {
     pub(crate) arena: Option<(usize, usize)>,
     /// Debug records, which are not free of charge either.
     pub(crate) debug: &'a Debug,
+}
+
+impl Object<'_> {
+    /// The function that a program's exceptions end in, as a tag on the program says.
+    fn exception_callback(&self, main: Function<'_>) -> Result<Option<usize>, ReadError> {
+        let Some(name) = self.callbacks.get(main.name) else { return Ok(None) };
+        let mut found =
+            self.functions.callees.iter().enumerate().filter(|(_, function)| {
+                Some(function.section) == self.text && function.name == *name
+            });
+        match (found.next(), found.next()) {
+            (Some((index, _)), None) => Ok(Some(index)),
+            _ => {
+                let what = format!("its exception callback {name:?} is not one function in .text");
+                Err(ReadError::symbol(main.name, what))
+            }
+        }
+    }
 }
 
 /// A program put together.
@@ -90,7 +110,18 @@ pub(crate) fn link(
     let mut linked = Linked::default();
     let mut placed: HashMap<usize, usize> = HashMap::new();
     let mut frames = vec![Frame { part: linked.append(object, main, budget)?, next: 0 }];
-    while let Some(frame) = frames.last_mut() {
+    let mut callback = object.exception_callback(main)?;
+    loop {
+        let Some(frame) = frames.last_mut() else {
+            // Nobody calls the function that exceptions end in; it comes last.
+            let Some(last) = callback.take().filter(|last| !placed.contains_key(last)) else {
+                break;
+            };
+            let part = linked.append(object, object.functions.callees[last], budget)?;
+            placed.insert(last, part.to);
+            frames.push(Frame { part, next: 0 });
+            continue;
+        };
         if frame.next >= frame.part.len {
             frames.pop();
             continue;

@@ -1,4 +1,5 @@
-// What an object takes from outside: kernel functions, kernel variables, the kernel's configuration.
+// What an object takes from outside: kernel functions, kernel variables, the kernel's configuration; and a function
+// that nobody calls but the kernel.
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
@@ -26,6 +27,22 @@ int program(void *ctx)
 		return LINUX_KERNEL_VERSION;
 	active = bpf_this_cpu_ptr(&bpf_prog_active);
 	return *active + (long)&init_task;
+}
+
+extern void bpf_throw(__u64 cookie) __ksym;
+
+__attribute__((noinline)) int caught(__u64 cookie)
+{
+	return cookie & 1;
+}
+
+SEC("tc")
+__attribute__((btf_decl_tag("exception_callback:caught")))
+int thrower(struct __sk_buff *skb)
+{
+	if (skb->len > 100)
+		bpf_throw(skb->len);
+	return 0;
 }
 
 char _license[] SEC("license") = "GPL";
