@@ -166,14 +166,31 @@ pub(crate) fn check(env: &Env<'_>) -> Result<(), Reason> {
     if prog_type == ProgType::Syscall {
         return if sleepable { Ok(()) } else { Err(AttachError::NotSleepable.into()) };
     }
-    if matches!(prog_type, ProgType::Tracing | ProgType::Lsm | ProgType::Ext | ProgType::StructOps)
-    {
-        return Err(AttachError::Unsupported(prog_type).into());
-    }
-    if sleepable && prog_type != ProgType::Kprobe {
+    if sleepable && !may_sleep(env.spec) {
         return Err(AttachError::Sleepable.into());
     }
+    if BY_TYPE.contains(&prog_type) {
+        return Err(AttachError::Unsupported(prog_type).into());
+    }
     Ok(())
+}
+
+/// The program types that attach to something the kernel's BTF describes.
+const BY_TYPE: [ProgType; 4] =
+    [ProgType::Tracing, ProgType::Lsm, ProgType::Ext, ProgType::StructOps];
+
+/// Linux: `can_be_sleepable`.
+fn may_sleep(spec: &ProgramSpec) -> bool {
+    let may = [
+        AttachType::TraceFentry,
+        AttachType::TraceFexit,
+        AttachType::ModifyReturn,
+        AttachType::TraceIter,
+    ];
+    match spec.expected_attach_type {
+        Some(ty) if spec.prog_type == ProgType::Tracing => may.contains(&ty),
+        _ => [ProgType::Lsm, ProgType::Kprobe, ProgType::StructOps].contains(&spec.prog_type),
+    }
 }
 
 #[cfg(test)]
