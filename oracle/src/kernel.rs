@@ -80,6 +80,28 @@ impl Map {
         Ok(())
     }
 
+    /// Sets the value at `key`, with these flags.
+    ///
+    /// # Errors
+    ///
+    /// Returns the kernel's error.
+    pub fn update_with(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        let mut at = Attr::new(32);
+        at.fd(0, &self.file).input(8, key).input(16, value).u64(24, flags);
+        at.call(Command::MapUpdate)?;
+        Ok(())
+    }
+
+    /// Removes the entry at `key`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the kernel's error.
+    pub fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        Attr::new(32).fd(0, &self.file).input(8, key).call(Command::MapDelete)?;
+        Ok(())
+    }
+
     /// Puts a program into the slot at `key`.
     ///
     /// # Errors
@@ -265,6 +287,11 @@ impl Program {
         }
         let result = at.open(Command::ProgLoad).map(Self);
         Loaded { result, log: text(&log) }
+    }
+
+    /// The descriptor's number, as slots of program arrays are filled with.
+    pub fn fd(&self) -> i32 {
+        std::os::fd::AsRawFd::as_raw_fd(&self.0)
     }
 
     /// Runs the program as `BPF_PROG_TEST_RUN` does.

@@ -16,6 +16,8 @@ pub(crate) enum Command {
     MapLookup = 1,
     /// Linux: `BPF_MAP_UPDATE_ELEM`.
     MapUpdate = 2,
+    /// Linux: `BPF_MAP_DELETE_ELEM`.
+    MapDelete = 3,
     /// Linux: `BPF_MAP_GET_NEXT_KEY`.
     MapNextKey = 4,
     /// Linux: `BPF_PROG_LOAD`.

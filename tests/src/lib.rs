@@ -3,3 +3,4 @@
 pub mod mutants;
 pub mod kernel;
 pub mod places;
+pub mod text;
