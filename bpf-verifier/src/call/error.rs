@@ -146,5 +146,6 @@ refusals! {
         EACCES KfuncDenied { text: String } "{text}";
         ENOTSUPP KfuncUnsupported { text: String } "{text}";
         EFAULT KfuncBug { text: String } "{text}";
+        EPROTO KfuncProtocol { text: String } "{text}";
     }
 }

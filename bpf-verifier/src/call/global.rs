@@ -513,6 +513,11 @@ fn is_context(env: &Env<'_>, own: &Btf, to: TypeId) -> bool {
         || (wanted == "bpf_user_pt_regs_t" && name == "pt_regs")
 }
 
+/// Whether a parameter of a kernel function is the context of programs of this type.
+pub(crate) fn is_kernel_context(env: &Env<'_>, types: &Btf, to: TypeId) -> bool {
+    is_context(env, types, to)
+}
+
 /// The name of a type without qualifiers, a typedef's being its own.
 fn named(own: &Btf, id: TypeId) -> &str {
     own.skip_qualifiers(id).map_or("", |ty| ty.name())

@@ -1,22 +1,488 @@
-//! Kernel functions: the contract is in BTF.
+//! Kernel functions: the contract is in BTF, and in a table of flags.
 
-use bpf_btf::TypeId;
-use bpf_isa::Call;
+use std::sync::Arc;
 
-use crate::call::CallError;
+use bpf_abi::kfunc::{self, Kfunc, KfuncFlags};
+use bpf_btf::{Btf, KindCode, TypeId};
+use bpf_isa::{Call, Reg};
+
+use crate::call::helper::may_sleep;
+use crate::call::kfunc_args;
+use crate::call::{
+    CallError, callback, clobber, fields, forget_packets, iterators, objects, release,
+};
 use crate::cx::{Next, StepCx};
 use crate::error::Reason;
+use crate::memory::btf;
+use crate::program::kfunc_name;
+use crate::scalar::Scalar;
+use crate::state::{
+    BtfType, Held, Id, Keep, MapNo, Number, Pointer, PointerKind, PtrFlags, State, SubprogId, Value,
+};
+use crate::step::{exit, target};
 
-/// Whether a kernel function may be called with a lock held.
-pub(crate) const fn allowed_under_lock(_cx: &StepCx<'_, '_>, callee: Call) -> bool {
-    !matches!(callee, Call::Kfunc { .. })
+/// The greatest error number. Linux: `MAX_ERRNO`.
+const MAX_ERRNO: i32 = 4095;
+
+/// What is learnt of a call while its arguments are looked at.
+///
+/// Linux: `struct bpf_kfunc_call_arg_meta`.
+#[derive(Clone, Debug)]
+pub(crate) struct Meta {
+    /// The function's row.
+    pub(crate) row: &'static Kfunc,
+    /// The kernel's types.
+    pub(crate) types: Arc<Btf>,
+    /// Its prototype.
+    pub(crate) proto: TypeId,
+    /// The reference among the arguments.
+    pub(crate) ref_id: Option<Id>,
+    /// The argument that is released.
+    pub(crate) release: Option<Reg>,
+    /// The constant among the arguments.
+    pub(crate) constant: Option<u64>,
+    /// The size of the memory that the result points to, and whether it may only be read.
+    pub(crate) result_size: Option<u32>,
+    /// Whether that memory may only be read.
+    pub(crate) result_rdonly: bool,
+    /// The dynptr among the arguments.
+    pub(crate) dynptr: Option<objects::Dynptr>,
+    /// The iterator among the arguments.
+    pub(crate) iter: Option<iterators::Place>,
+    /// The map among the arguments.
+    pub(crate) map: Option<(MapNo, Option<Id>)>,
+    /// The function to be called back.
+    pub(crate) subprog: Option<SubprogId>,
+    /// The object that is given back or looked at.
+    pub(crate) object: Option<BtfType>,
+}
+
+impl Meta {
+    /// Whether it is this function.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.row.name == name
+    }
+
+    /// Whether it has this flag. Releasing a thing asks for trust.
+    pub(crate) fn has(&self, flag: KfuncFlags) -> bool {
+        let flags = self.row.flags;
+        flags.contains(flag)
+            || (flag == KfuncFlags::TRUSTED_ARGS && flags.contains(KfuncFlags::RELEASE))
+    }
+}
+
+pub(crate) fn text(text: String) -> Reason {
+    CallError::Kfunc { text }.into()
+}
+
+pub(crate) fn denied(text: String) -> Reason {
+    CallError::KfuncDenied { text }.into()
+}
+
+/// Whether a kernel function may be called with a lock held. Linux: `kfunc_spin_allowed`.
+pub(crate) fn allowed_under_lock(cx: &StepCx<'_, '_>, callee: Call) -> bool {
+    let Call::Kfunc { btf_id, btf_fd_idx: 0 } = callee else { return false };
+    let name = kfunc_name(cx.env, btf_id, 0).unwrap_or("");
+    let graph = name.starts_with("bpf_list_") || name.starts_with("bpf_rbtree_");
+    let iterator = name.starts_with("bpf_iter_num_");
+    let lock = name.starts_with("bpf_res_spin_");
+    graph
+        || iterator
+        || lock
+        || matches!(
+            name,
+            "bpf_refcount_acquire_impl" | "bpf_arena_alloc_pages" | "bpf_arena_free_pages"
+        )
 }
 
 /// A call of a kernel function. Linux: `check_kfunc_call`.
-pub(crate) fn call(cx: &mut StepCx<'_, '_>, btf_id: i32, btf: i16) -> Result<Next, Reason> {
-    let _ = btf;
-    let id = u32::try_from(btf_id).unwrap_or(0);
-    let name = cx.env.host.kernel_btf().map_or("", |btf| btf.name_of(TypeId(id))).to_owned();
-    let text = format!("calling kernel function {name} is not allowed");
-    Err(CallError::KfuncDenied { text }.into())
+pub(crate) fn call(cx: &mut StepCx<'_, '_>, id: i32, btf: i16) -> Result<Next, Reason> {
+    // What is not there may stand in code that no path reaches; rewriting refuses what is left.
+    if id == 0 {
+        return Ok(Next::Fallthrough);
+    }
+    let mut meta = find(cx, id, btf)?;
+    let name = meta.row.name;
+    if name.starts_with("bpf_res_spin_lock") {
+        push_lock_failure(cx)?;
+    }
+    if meta.is("__bpf_trap") {
+        let text = "unexpected __bpf_trap() due to uninitialized variable?".to_owned();
+        return Err(CallError::KfuncBug { text }.into());
+    }
+    let sleepable = meta.has(KfuncFlags::SLEEPABLE);
+    if sleepable && !may_sleep(cx) {
+        return Err(denied(format!("program must be sleepable to call sleepable kfunc {name}")));
+    }
+    kfunc_args::check(cx, &mut meta)?;
+    call_back(cx, &meta)?;
+    sections(cx, &meta)?;
+    let refs = &cx.state.refs;
+    for (held, place) in [
+        (refs.rcu_locks > 0, "rcu_read_lock region"),
+        (refs.preempt_locks > 0, "non-preemptible region"),
+        (refs.irq_id.is_some(), "IRQ-disabled region"),
+    ] {
+        if sleepable && held {
+            return Err(denied(format!("kernel func {name} is sleepable within {place}")));
+        }
+    }
+    if meta.has(KfuncFlags::RCU_PROTECTED) && !btf::in_rcu_section(cx) {
+        return Err(denied(format!("kernel func {name} requires RCU critical section protection")));
+    }
+    if let Some(reg) = meta.release {
+        release_argument(cx, &meta, reg, id)?;
+    }
+    if meta.is("bpf_throw") {
+        return throw(cx);
+    }
+    clobber(cx);
+    set_result(cx, &meta)?;
+    if meta.is("bpf_xdp_pull_data") {
+        forget_packets(cx);
+    }
+    if meta.has(KfuncFlags::ITER_NEXT) {
+        iterators::advance(cx, &meta)?;
+    }
+    Ok(Next::Fallthrough)
+}
+
+/// The function's row and prototype.
+fn find(cx: &mut StepCx<'_, '_>, id: i32, btf: i16) -> Result<Meta, Reason> {
+    let name = kfunc_name(cx.env, id, btf).unwrap_or("").to_owned();
+    let refused = || denied(format!("calling kernel function {name} is not allowed"));
+    let row = kfunc::find(&name).ok_or_else(refused)?;
+    let spec = cx.env.spec;
+    if !row.callers.include(spec.prog_type, spec.expected_attach_type) {
+        return Err(refused());
+    }
+    let types = cx.env.host.kernel_btf().map(Arc::clone).ok_or_else(refused)?;
+    let func = u32::try_from(id).ok().and_then(|id| types.get(TypeId(id))?.func());
+    let proto = func.ok_or_else(refused)?.proto;
+    Ok(Meta {
+        row,
+        types,
+        proto,
+        ref_id: None,
+        release: None,
+        constant: None,
+        result_size: None,
+        result_rdonly: false,
+        dynptr: None,
+        iter: None,
+        map: None,
+        subprog: None,
+        object: None,
+    })
+}
+
+/// Taking a resilient lock may fail: a path on which it did.
+fn push_lock_failure(cx: &mut StepCx<'_, '_>) -> Result<(), Reason> {
+    let mut set = Scalar::UNKNOWN;
+    set.low.smin = -MAX_ERRNO;
+    set.low.smax = -1;
+    set.whole.smin = i64::from(-MAX_ERRNO);
+    set.whole.smax = -1;
+    set.sync();
+    let next = target(cx, 0);
+    let branch = cx.push_branch(next)?;
+    for reg in [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5] {
+        branch.set(reg, None);
+    }
+    branch.set(Reg::R0, Some(Value::Scalar(Number::of(set))));
+    Ok(())
+}
+
+/// Functions of the program that it calls.
+fn call_back(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
+    let Some(subprog) = meta.subprog else { return Ok(()) };
+    let to = |kind| Some(Value::Pointer(Pointer::to(kind)));
+    if let Some((map, _)) = meta.map {
+        let args = [
+            to(PointerKind::MapPtr { map, uid: None }),
+            to(PointerKind::MapKey { map, uid: None }),
+            to(PointerKind::MapValue { map, uid: None }),
+            None,
+            None,
+        ];
+        let range = crate::state::ReturnRange { min: 0, max: 0 };
+        let callback = callback::Callback { subprog, args, range };
+        let sleepable = meta.row.name.starts_with("bpf_wq_") || meta.row.name.contains("task_work");
+        return callback::enter_later(cx, callback, sleepable);
+    }
+    Ok(())
+}
+
+/// RCU and preemption sections that it begins or ends.
+fn sections(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
+    let name = meta.row.name;
+    let refs = &mut cx.state.refs;
+    match name {
+        "bpf_rcu_read_lock" => refs.rcu_locks += 1,
+        "bpf_rcu_read_unlock" => {
+            if refs.rcu_locks == 0 {
+                return Err(text(format!("unmatched rcu read unlock (kernel function {name})")));
+            }
+            refs.rcu_locks -= 1;
+            if refs.rcu_locks == 0 {
+                end_rcu(cx.state);
+            }
+        }
+        "bpf_preempt_disable" => refs.preempt_locks += 1,
+        "bpf_preempt_enable" => {
+            if refs.preempt_locks == 0 {
+                return Err(text(format!(
+                    "unmatched attempt to enable preemption (kernel function {name})"
+                )));
+            }
+            refs.preempt_locks -= 1;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What RCU protected may be stale from here on.
+fn end_rcu(state: &mut State) {
+    state.for_each_value(|value| {
+        if let Value::Pointer(pointer) = value
+            && pointer.flags.contains(PtrFlags::RCU)
+        {
+            pointer.flags.remove(PtrFlags::RCU | PtrFlags::MAYBE_NULL);
+            pointer.flags |= PtrFlags::UNTRUSTED;
+        }
+        Keep::Yes
+    });
+    for frame in state.frames_mut() {
+        for slot in frame.stack.slots_mut() {
+            if let Held::Iter(iter) = &mut slot.held
+                && iter.rcu
+            {
+                iter.rcu = false;
+                iter.untrusted = true;
+            }
+        }
+    }
+}
+
+fn release_argument(cx: &mut StepCx<'_, '_>, meta: &Meta, reg: Reg, id: i32) -> Result<(), Reason> {
+    if meta.dynptr.is_some_and(|dynptr| dynptr.ref_id.is_some()) {
+        return objects::unmark_dynptr(cx, reg);
+    }
+    let ref_id = match cx.state.reg(reg) {
+        Some(Value::Pointer(pointer)) => pointer.ref_id,
+        Some(Value::Scalar(_)) | None => None,
+    };
+    if ref_id.is_some_and(|id| release(cx, id)) {
+        return Ok(());
+    }
+    let name = meta.row.name;
+    Err(text(format!("kfunc {name}#{id} reference has not been acquired before")))
+}
+
+/// An exception: the program ends, whatever frames it is in.
+fn throw(cx: &mut StepCx<'_, '_>) -> Result<Next, Reason> {
+    cx.env.found.exception = true;
+    if cx.env.exception_callback.is_none() {
+        exit::check_result(cx, Reg::R1, "R1")?;
+    }
+    clobber(cx);
+    exit::check_resources(cx, exit::Check::Everything, "bpf_throw")?;
+    Ok(Next::Done)
+}
+
+/// Sets R0. Linux: the second half of `check_kfunc_call`.
+fn set_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
+    let types = Arc::clone(&meta.types);
+    let Some(proto) = types.func_proto(meta.proto) else { return Ok(()) };
+    let Some(ret) = types.resolve(proto.ret) else { return Ok(()) };
+    match ret.code() {
+        KindCode::Int | KindCode::Enum | KindCode::Enum64 => {
+            let lock = meta.row.name.starts_with("bpf_res_spin_lock");
+            let value = if lock { Value::constant(0) } else { Value::UNKNOWN };
+            cx.state.set(Reg::R0, Some(value));
+            Ok(())
+        }
+        KindCode::Ptr => {
+            let to = types.pointee(ret.id).map(|to| to.id).and_then(|id| types.resolve(id));
+            pointer_result(cx, meta, to.map(|to| (to.id, to.code())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn pointer_result(
+    cx: &mut StepCx<'_, '_>,
+    meta: &Meta,
+    to: Option<(TypeId, KindCode)>,
+) -> Result<(), Reason> {
+    let special = special_result(cx, meta)?;
+    let mut pointer = match (special, to) {
+        (Some(pointer), _) => pointer,
+        (None, None | Some((_, KindCode::Void))) => {
+            cx.state.set(Reg::R0, Some(Value::UNKNOWN));
+            return Ok(());
+        }
+        (None, Some((id, KindCode::Struct))) => object_result(cx, meta, id),
+        (None, Some((id, code))) => {
+            let size = meta.result_size.filter(|size| *size > 0);
+            let (size, rdonly) = match (size, meta.types.size_of(id)) {
+                (Some(size), _) => (size, meta.result_rdonly),
+                (None, Some(size)) if size > 0 => (size, true),
+                (None, _) => {
+                    let (name, kind) = (meta.row.name, code.name());
+                    let ty = meta.types.name_of(id);
+                    return Err(text(format!(
+                        "kernel function {name} returns pointer type {kind} {ty} is not supported"
+                    )));
+                }
+            };
+            let mut pointer = Pointer::to(PointerKind::Mem { size, dynptr: None });
+            pointer.flags.set(PtrFlags::RDONLY, rdonly);
+            pointer.flags.set(PtrFlags::RCU, meta.has(KfuncFlags::RCU_PROTECTED));
+            pointer.ref_id = meta.ref_id;
+            pointer
+        }
+    };
+    if meta.has(KfuncFlags::RET_NULL) {
+        pointer.flags |= PtrFlags::MAYBE_NULL;
+        pointer.id = Some(cx.fresh_id());
+    }
+    if meta.has(KfuncFlags::ACQUIRE) {
+        let id = cx.acquire();
+        if meta.has(KfuncFlags::RET_NULL) {
+            pointer.id = Some(id);
+        }
+        pointer.ref_id = Some(id);
+    }
+    if pointer.id.is_none() && fields::may_hold_lock(cx.env, &pointer) {
+        pointer.id = Some(cx.fresh_id());
+    }
+    cx.state.set(Reg::R0, Some(Value::Pointer(pointer)));
+    Ok(())
+}
+
+/// A pointer to a kernel object.
+fn object_result(cx: &mut StepCx<'_, '_>, meta: &Meta, id: TypeId) -> Pointer {
+    let ty = BtfType { btf: btf::kernel(cx.env), id };
+    let in_rcu = meta.iter.is_some_and(|place| iterators::is_rcu(cx.state, place));
+    let flags = if meta.is("bpf_get_kmem_cache") {
+        PtrFlags::UNTRUSTED
+    } else if meta.has(KfuncFlags::RCU_PROTECTED) || in_rcu {
+        PtrFlags::RCU
+    } else {
+        PtrFlags::TRUSTED
+    };
+    Pointer::to(PointerKind::Btf { ty }).with(flags)
+}
+
+/// Results that the prototype does not tell. Linux: `check_special_kfunc`.
+fn special_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Option<Pointer>, Reason> {
+    match meta.row.name {
+        "bpf_rdonly_cast" => {
+            let id = TypeId(u32::try_from(meta.constant.unwrap_or(0)).unwrap_or(u32::MAX));
+            if id.0 == 0 {
+                let kind = PointerKind::Mem { size: 0, dynptr: None };
+                let flags = PtrFlags::RDONLY | PtrFlags::UNTRUSTED;
+                return Ok(Some(Pointer::to(kind).with(flags)));
+            }
+            match meta.types.resolve(id).map(|ty| ty.code()) {
+                Some(KindCode::Struct) => {
+                    let ty = BtfType { btf: btf::kernel(cx.env), id };
+                    let kind = PointerKind::Btf { ty };
+                    Ok(Some(Pointer::to(kind).with(PtrFlags::UNTRUSTED)))
+                }
+                Some(_) => Err(text(
+                    "kfunc bpf_rdonly_cast type ID argument must be of a struct or void".to_owned(),
+                )),
+                None => {
+                    Err(text(format!("Unknown type ID {} passed to kfunc bpf_rdonly_cast", id.0)))
+                }
+            }
+        }
+        "bpf_dynptr_slice" | "bpf_dynptr_slice_rdwr" => {
+            let Some(dynptr) = meta.dynptr else { return Ok(None) };
+            let size = u32::try_from(meta.constant.unwrap_or(0)).unwrap_or(u32::MAX);
+            let mut pointer = Pointer::to(PointerKind::Mem { size, dynptr: dynptr.id });
+            if meta.is("bpf_dynptr_slice") {
+                pointer.flags |= PtrFlags::RDONLY;
+            } else {
+                use crate::memory::packet::{Purpose, may_touch};
+                if dynptr.kind == crate::state::DynptrKind::Skb && !may_touch(cx, Purpose::Write) {
+                    return Err(text("the prog does not allow writes to packet data".to_owned()));
+                }
+            }
+            if dynptr.id.is_some() {
+                pointer.ref_id = dynptr.ref_id;
+            }
+            Ok(Some(pointer))
+        }
+        "bpf_obj_new_impl" | "bpf_percpu_obj_new_impl" => new_object(cx, meta).map(Some),
+        "bpf_refcount_acquire_impl" => {
+            let Some(ty) = meta.object else { return Ok(None) };
+            Ok(Some(Pointer::to(PointerKind::Btf { ty }).with(PtrFlags::ALLOC)))
+        }
+        "bpf_cast_to_kern_ctx" => {
+            let Some(ty) = kernel_context(cx) else { return Ok(None) };
+            Ok(Some(Pointer::to(PointerKind::Btf { ty }).with(PtrFlags::TRUSTED)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The kernel's own structure behind the context. Linux: `get_kern_ctx_btf_id`.
+fn kernel_context(cx: &mut StepCx<'_, '_>) -> Option<BtfType> {
+    use bpf_abi::ctx::{ContextKind, context_of};
+    let spec = cx.env.spec;
+    let Some(ContextKind::Table(table)) = context_of(spec.prog_type, spec.expected_attach_type)
+    else {
+        return None;
+    };
+    let name = match table.name {
+        "__sk_buff" => "sk_buff",
+        "xdp_md" => "xdp_buff",
+        "bpf_sock" => "sock",
+        "bpf_sock_addr" => "bpf_sock_addr_kern",
+        "bpf_sock_ops" => "bpf_sock_ops_kern",
+        "sk_msg_md" => "sk_msg",
+        "bpf_perf_event_data" => "bpf_perf_event_data_kern",
+        "bpf_sysctl" => "bpf_sysctl_kern",
+        "bpf_sockopt" => "bpf_sockopt_kern",
+        "sk_reuseport_md" => "sk_reuseport_kern",
+        "bpf_sk_lookup" => "bpf_sk_lookup_kern",
+        other => other,
+    };
+    btf::find_struct(cx.env, name)
+}
+
+/// An object of one of the program's own types.
+fn new_object(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Pointer, Reason> {
+    let value = meta.constant.unwrap_or(0);
+    let Some(own) = cx.env.spec.btf.clone() else {
+        return Err(text("bpf_obj_new/bpf_percpu_obj_new requires prog BTF".to_owned()));
+    };
+    let id =
+        TypeId(u32::try_from(value).map_err(|_| {
+            text("local type ID argument must be in range [0, U32_MAX]".to_owned())
+        })?);
+    if own.resolve(id).map(|ty| ty.code()) != Some(KindCode::Struct) {
+        return Err(text(
+            "bpf_obj_new/bpf_percpu_obj_new type ID argument must be of a struct".to_owned(),
+        ));
+    }
+    let size = own.size_of(id).unwrap_or(0);
+    let ty = BtfType { btf: cx.env.use_btf(&own), id };
+    let mut pointer = Pointer::to(PointerKind::Btf { ty }).with(PtrFlags::ALLOC);
+    if meta.is("bpf_percpu_obj_new_impl") {
+        if size > 512 {
+            return Err(text(format!("bpf_percpu_obj_new type size ({size}) is greater than 512")));
+        }
+        pointer.flags |= PtrFlags::PERCPU;
+    }
+    let pc = cx.pc;
+    let object_size = u64::from(size);
+    let struct_id = Some(id);
+    cx.env.note_mut(pc).kfunc_meta =
+        Some(crate::env::KfuncMeta { object_size, node_off: 0, struct_id });
+    Ok(pointer)
 }

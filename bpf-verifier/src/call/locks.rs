@@ -1,13 +1,19 @@
 //! Spin locks, and timers.
 
 use bpf_btf::record::NamedField;
-use bpf_isa::Reg;
+use bpf_isa::{Reg, Size};
 
-use crate::call::helper::{Meta, id};
+use crate::call::helper::{self, id};
+use crate::call::kfunc::Meta;
+use crate::call::objects::{Place, slots_of};
 use crate::call::{CallError, fields};
 use crate::cx::StepCx;
 use crate::error::Reason;
-use crate::state::{Keep, LockPlace, Pointer, PointerKind, PtrFlags, RefKind, State, Value};
+use crate::memory::stack::write_unknown;
+use crate::state::{
+    ByteKind, Held, IrqClass, IrqSlot, Keep, LockPlace, Pointer, PointerKind, PtrFlags, RefKind,
+    Slot, State, Value,
+};
 
 /// Which pair of functions takes and releases a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +60,7 @@ pub(crate) enum Act {
 }
 
 /// The lock argument of `bpf_spin_lock` or `bpf_spin_unlock`.
-pub(crate) fn spin(cx: &mut StepCx<'_, '_>, meta: &Meta, reg: Reg) -> Result<(), Reason> {
+pub(crate) fn spin(cx: &mut StepCx<'_, '_>, meta: &helper::Meta, reg: Reg) -> Result<(), Reason> {
     let act = if meta.proto.id == id::SPIN_LOCK { Act::Lock } else { Act::Unlock };
     let _ = id::SPIN_UNLOCK;
     process(cx, reg, LockClass::Spin, act)
@@ -160,7 +166,11 @@ fn place(
 }
 
 /// The timer argument of a helper. Linux: `process_timer_func`.
-pub(crate) fn timer(cx: &mut StepCx<'_, '_>, meta: &mut Meta, reg: Reg) -> Result<(), Reason> {
+pub(crate) fn timer(
+    cx: &mut StepCx<'_, '_>,
+    meta: &mut helper::Meta,
+    reg: Reg,
+) -> Result<(), Reason> {
     meta.map = Some(in_map(cx, reg, NamedField::Timer)?);
     Ok(())
 }
@@ -199,4 +209,81 @@ pub(crate) fn in_map(
         return Err(text(format!("off {off} doesn't point to 'struct {what}' that is at {at}")));
     }
     Ok((map, uid))
+}
+
+/// Saved interrupt flags on the stack. Linux: `process_irq_flag`.
+pub(crate) fn irq_flag(cx: &mut StepCx<'_, '_>, meta: &Meta, reg: Reg) -> Result<(), Reason> {
+    let text = |text: String| Reason::from(CallError::Kfunc { text });
+    let arg = reg.number() - 1;
+    let pointer = match cx.state.reg(reg).copied() {
+        Some(Value::Pointer(pointer)) if pointer.stack_frame().is_some() => pointer,
+        _ => return Err(text(format!("arg#{arg} doesn't point to an irq flag on stack"))),
+    };
+    let name = meta.row.name;
+    let class = if name.starts_with("bpf_local_irq") { IrqClass::Native } else { IrqClass::Lock };
+    let save = name == "bpf_local_irq_save" || name == "bpf_res_spin_lock_irqsave";
+    let found = slots_of(cx.state, &pointer, "irq_flag", 1);
+    let slot = |cx: &StepCx<'_, '_>, place: &Place| match *place {
+        Place::At(frame, slot) => cx.state.frame(frame).stack.get(slot).copied(),
+        Place::Untouched => None,
+    };
+    if save {
+        let failed = || format!("expected uninitialized irq flag as arg#{arg}");
+        let place = found.map_err(|cause| text(format!("{cause}\n{}", failed())))?;
+        if slot(cx, &place).is_some_and(|slot| slot.kinds.contains(&ByteKind::IrqFlag)) {
+            return Err(text(failed()));
+        }
+        write_unknown(cx, reg, 0, Size::DW)?;
+        let id = cx.fresh_id();
+        let pc = cx.pc;
+        cx.state.refs.acquire_irq(id, pc);
+        if let Place::At(frame, at) = slots_of(cx.state, &pointer, "irq_flag", 1)? {
+            let held = Held::Irq(IrqSlot { ref_id: id, class });
+            *cx.state.frame_mut(frame).stack.slot_mut(at) =
+                Slot { kinds: [ByteKind::IrqFlag; 8], held };
+            cx.mark_stack_written(frame, 1 << at.0);
+            cx.env.scratched.slot(at);
+        }
+        return Ok(());
+    }
+    let failed = || format!("expected an initialized irq flag as arg#{arg}");
+    let place = found.map_err(|cause| text(format!("{cause}\n{}", failed())))?;
+    let held = slot(cx, &place).map(|slot| slot.held);
+    let (Place::At(frame, at), Some(Held::Irq(flag))) = (place, held) else {
+        return Err(text(failed()));
+    };
+    cx.env.scratched.slot(at);
+    cx.mark_stack_read(frame, 1 << at.0);
+    restore_irq(cx, flag, class)?;
+    *cx.state.frame_mut(frame).stack.slot_mut(at) = Slot::default();
+    cx.mark_stack_written(frame, 1 << at.0);
+    Ok(())
+}
+
+/// Linux: `unmark_stack_slot_irq_flag`.
+fn restore_irq(cx: &mut StepCx<'_, '_>, flag: IrqSlot, class: IrqClass) -> Result<(), Reason> {
+    if flag.class != class {
+        let name = |class| match class {
+            IrqClass::Native => "native",
+            IrqClass::Lock => "lock",
+        };
+        let text = format!(
+            "irq flag acquired by {} kfuncs cannot be restored with {} kfuncs",
+            name(flag.class),
+            name(class)
+        );
+        return Err(CallError::Kfunc { text }.into());
+    }
+    match cx.state.refs.release_irq(flag.ref_id) {
+        Ok(_) => Ok(()),
+        Err(expected) => {
+            let id = expected.map_or(0, crate::state::Id::number);
+            let held = cx.state.refs.held().iter().find(|held| held.id == expected);
+            let at = held.map_or(0, |held| held.pc.0);
+            let text = format!(
+                "cannot restore irq state out of order, expected id={id} acquired at insn_idx={at}"
+            );
+            Err(CallError::KfuncDenied { text }.into())
+        }
+    }
 }

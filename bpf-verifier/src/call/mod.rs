@@ -14,6 +14,8 @@ pub(crate) mod locks;
 pub(crate) mod fields;
 pub(crate) mod strings;
 pub(crate) mod kfunc;
+pub(crate) mod kfunc_args;
+pub(crate) mod iterators;
 
 use bpf_isa::{Call, Reg};
 

@@ -1,0 +1,561 @@
+//! The arguments of kernel functions, by their types and the endings of their names.
+
+use std::sync::Arc;
+
+use bpf_abi::kfunc::KfuncFlags;
+use bpf_btf::record::NamedField;
+use bpf_btf::{Btf, KindCode, TypeId};
+use bpf_isa::Reg;
+
+use crate::call::kfunc::{Meta, denied, text};
+use crate::call::locks::{Act, LockClass};
+use crate::call::sizes::{self, Measure};
+use crate::call::{args, fields, global, iterators, locks, objects, strings};
+use crate::cx::StepCx;
+use crate::error::Reason;
+use crate::memory::btf::{self, Match};
+use crate::memory::stack::Way;
+use crate::memory::{pointer_name, type_name};
+use crate::state::{BtfType, DynptrKind, Pointer, PointerKind, PtrFlags, Value};
+use crate::step::null;
+
+/// A parameter of a kernel function.
+#[derive(Clone, Debug)]
+struct Parameter {
+    name: String,
+    ty: TypeId,
+}
+
+impl Parameter {
+    fn ends(&self, suffix: &str) -> bool {
+        self.name.ends_with(suffix)
+    }
+
+    /// Whether it measures the memory before it.
+    fn is_size(&self) -> bool {
+        self.ends("__sz") || self.ends("__szk")
+    }
+}
+
+/// What a pointer argument is. Linux: `enum kfunc_ptr_arg_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Context,
+    Null,
+    Allocated,
+    Refcounted,
+    Dynptr,
+    Iterator,
+    Graph,
+    String,
+    Map,
+    Work(NamedField),
+    IrqFlag,
+    ResilientLock,
+    Object,
+    Callback,
+    Memory,
+    MeasuredMemory,
+}
+
+/// Linux: `check_kfunc_args`.
+pub(crate) fn check(cx: &mut StepCx<'_, '_>, meta: &mut Meta) -> Result<(), Reason> {
+    let types = Arc::clone(&meta.types);
+    let Some(proto) = types.func_proto(meta.proto) else { return Ok(()) };
+    let params: Vec<Parameter> = proto
+        .params()
+        .map(|param| Parameter { name: types.name(param.name_off).to_owned(), ty: param.ty })
+        .collect();
+    if params.len() > Reg::ARGS.len() {
+        let name = meta.row.name;
+        return Err(text(format!("Function {name} has {} > 5 args", params.len())));
+    }
+    let mut place = 0;
+    while place < params.len() {
+        let measured = check_one(cx, meta, &types, &params, place)?;
+        place += if measured { 2 } else { 1 };
+    }
+    let name = meta.row.name;
+    if meta.row.flags.contains(KfuncFlags::RELEASE) && meta.release.is_none() {
+        return Err(text(format!(
+            "release kernel function {name} expects refcounted PTR_TO_BTF_ID"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks an argument; says whether the one after it was checked with it.
+fn check_one(
+    cx: &mut StepCx<'_, '_>,
+    meta: &mut Meta,
+    types: &Btf,
+    params: &[Parameter],
+    place: usize,
+) -> Result<bool, Reason> {
+    let (Some(param), Some(&reg)) = (params.get(place), Reg::ARGS.get(place)) else {
+        return Ok(false);
+    };
+    if param.ends("__ign") || param.ends("__prog") {
+        return Ok(false);
+    }
+    let Some(ty) = types.resolve(param.ty) else { return Ok(false) };
+    let value = cx.state.reg(reg).copied();
+    match ty.code() {
+        KindCode::Int | KindCode::Enum | KindCode::Enum64 => {
+            check_number(cx, meta, param, reg, value)?;
+            return Ok(false);
+        }
+        KindCode::Ptr => {}
+        code => return Err(text(format!("Unrecognized arg#{place} type {}", code.name()))),
+    }
+    let null = value.is_some_and(|value| value.is_null());
+    let pointer = value.and_then(|value| value.as_pointer().copied());
+    let maybe_null = pointer.is_some_and(|pointer| pointer.maybe_null());
+    let trusted = meta.has(KfuncFlags::TRUSTED_ARGS) || meta.has(KfuncFlags::RCU);
+    if (null || maybe_null) && trusted && !param.ends("__nullable") {
+        return Err(denied(format!("Possibly NULL pointer passed to trusted arg{place}")));
+    }
+    if let Some(id) = pointer.and_then(|pointer| pointer.ref_id) {
+        meta.ref_id = Some(id);
+        if meta.row.flags.contains(KfuncFlags::RELEASE) {
+            meta.release = Some(reg);
+        }
+    }
+    let to = types.pointee(ty.id).map_or(TypeId(0), |to| to.id);
+    let target = types.resolve(to).map_or(TypeId(0), |to| to.id);
+    let argument = Argument { place, reg, value, to, target };
+    let kind = kind_of(cx, meta, types, params, &argument)?;
+    if kind == Kind::Null {
+        return Ok(false);
+    }
+    check_trust(meta, kind, &argument)?;
+    if let Some(pointer) = &pointer {
+        check_offset(meta, reg, pointer)?;
+    }
+    check_kind(cx, meta, types, params, &argument, kind)?;
+    Ok(kind == Kind::MeasuredMemory)
+}
+
+/// A pointer argument.
+#[derive(Clone, Copy, Debug)]
+struct Argument {
+    place: usize,
+    reg: Reg,
+    value: Option<Value>,
+    /// What the parameter points to, qualifiers and all.
+    to: TypeId,
+    /// The same without them.
+    target: TypeId,
+}
+
+impl Argument {
+    fn pointer(&self) -> Option<Pointer> {
+        self.value.and_then(|value| value.as_pointer().copied())
+    }
+}
+
+fn check_number(
+    cx: &mut StepCx<'_, '_>,
+    meta: &mut Meta,
+    param: &Parameter,
+    reg: Reg,
+    value: Option<Value>,
+) -> Result<(), Reason> {
+    let Some(Value::Scalar(number)) = value else {
+        return Err(text(format!("{reg} is not a scalar")));
+    };
+    if param.ends("__k") {
+        let Some(value) = number.set.const_value() else {
+            return Err(text(format!("{reg} must be a known constant")));
+        };
+        cx.mark_precise(reg)?;
+        meta.constant = Some(value);
+        return Ok(());
+    }
+    let rdonly = param.name == "rdonly_buf_size";
+    if rdonly || param.name == "rdwr_buf_size" {
+        meta.result_rdonly |= rdonly;
+        let Some(size) = number.set.const_value() else {
+            return Err(text(format!("{reg} is not a const")));
+        };
+        meta.result_size = Some(u32::try_from(size).unwrap_or(u32::MAX));
+        cx.mark_precise(reg)?;
+    }
+    Ok(())
+}
+
+/// Linux: `get_kfunc_ptr_arg_type`.
+fn kind_of(
+    cx: &mut StepCx<'_, '_>,
+    meta: &Meta,
+    types: &Btf,
+    params: &[Parameter],
+    argument: &Argument,
+) -> Result<Kind, Reason> {
+    let param = &params[argument.place];
+    let measured = params.get(argument.place + 1).is_some_and(Parameter::is_size);
+    let target_name = types.name_of(argument.target);
+    if meta.is("bpf_cast_to_kern_ctx") || global::is_kernel_context(cx.env, types, argument.to) {
+        return Ok(Kind::Context);
+    }
+    let null = argument.value.is_some_and(|value| value.is_null());
+    if param.ends("__nullable") && null && !measured {
+        return Ok(Kind::Null);
+    }
+    if param.ends("__alloc") {
+        return Ok(Kind::Allocated);
+    }
+    if param.ends("__refcounted_kptr") {
+        return Ok(Kind::Refcounted);
+    }
+    let iterating = KfuncFlags::ITER_NEW | KfuncFlags::ITER_NEXT | KfuncFlags::ITER_DESTROY;
+    if (meta.row.flags.intersects(iterating) && argument.place == 0) || param.ends("__iter") {
+        return Ok(Kind::Iterator);
+    }
+    match target_name {
+        "bpf_dynptr" | "bpf_dynptr_kern" => return Ok(Kind::Dynptr),
+        "bpf_list_head" | "bpf_list_node" | "bpf_rb_root" | "bpf_rb_node" => {
+            return Ok(Kind::Graph);
+        }
+        "bpf_wq" => return Ok(Kind::Work(NamedField::Workqueue)),
+        "bpf_task_work" => return Ok(Kind::Work(NamedField::TaskWork)),
+        "bpf_res_spin_lock" => return Ok(Kind::ResilientLock),
+        _ => {}
+    }
+    for (suffix, kind) in
+        [("__str", Kind::String), ("__map", Kind::Map), ("__irq_flag", Kind::IrqFlag)]
+    {
+        if param.ends(suffix) {
+            return Ok(kind);
+        }
+    }
+    let code = types.get(argument.target).map_or(KindCode::Void, |ty| ty.code());
+    let shown = if code == KindCode::Void { "UNKNOWN" } else { code.name() };
+    let object = argument.pointer().is_some_and(|pointer| is_object(&pointer));
+    if object {
+        if code != KindCode::Struct {
+            let (name, place) = (meta.row.name, argument.place);
+            return Err(text(format!(
+                "kernel function {name} args#{place} pointer type {shown} {target_name} is not supported"
+            )));
+        }
+        return Ok(Kind::Object);
+    }
+    if code == KindCode::FuncProto {
+        return Ok(Kind::Callback);
+    }
+    let scalar = is_scalar(types, argument.target, 4);
+    if !scalar && !(measured && code == KindCode::Void) {
+        let (place, more) = (argument.place, if measured { "void, " } else { "" });
+        return Err(text(format!(
+            "arg#{place} pointer type {shown} {target_name} must point to {more}scalar, or struct with scalar"
+        )));
+    }
+    Ok(if measured { Kind::MeasuredMemory } else { Kind::Memory })
+}
+
+/// Whether a register holds a kernel object, or a socket that is one.
+fn is_object(pointer: &Pointer) -> bool {
+    matches!(
+        pointer.kind,
+        PointerKind::Btf { .. }
+            | PointerKind::Socket
+            | PointerKind::SockCommon
+            | PointerKind::TcpSock
+            | PointerKind::MapPtr { .. }
+    )
+}
+
+/// Whether a type is a number, or a structure of numbers all the way down.
+///
+/// Linux: `__btf_type_is_scalar_struct`.
+fn is_scalar(types: &Btf, id: TypeId, depth: u32) -> bool {
+    let Some(ty) = types.resolve(id) else { return false };
+    match ty.code() {
+        KindCode::Int | KindCode::Enum | KindCode::Enum64 => true,
+        KindCode::Struct => {
+            depth > 0
+                && ty.composite().is_some_and(|composite| {
+                    composite.members().all(|member| is_scalar(types, member.ty, depth - 1))
+                })
+        }
+        KindCode::Array => ty.array().is_some_and(|array| {
+            array.len > 0 && depth > 0 && is_scalar(types, array.element, depth - 1)
+        }),
+        _ => false,
+    }
+}
+
+/// Whether the object is safe enough.
+fn check_trust(meta: &Meta, kind: Kind, argument: &Argument) -> Result<(), Reason> {
+    if !matches!(kind, Kind::Map | Kind::Allocated | Kind::Object) {
+        return Ok(());
+    }
+    let rcu = meta.has(KfuncFlags::RCU);
+    if !meta.has(KfuncFlags::TRUSTED_ARGS) && !rcu {
+        return Ok(());
+    }
+    let Some(pointer) = argument.pointer() else { return Ok(()) };
+    let socket = !matches!(pointer.kind, PointerKind::Btf { .. });
+    if null::is_trusted(&pointer) || socket {
+        return Ok(());
+    }
+    let reg = argument.reg;
+    if !rcu {
+        return Err(text(format!("{reg} must be referenced or trusted")));
+    }
+    if !pointer.flags.contains(PtrFlags::RCU) {
+        return Err(text(format!("{reg} must be a rcu pointer")));
+    }
+    Ok(())
+}
+
+fn check_offset(meta: &Meta, reg: Reg, pointer: &Pointer) -> Result<(), Reason> {
+    let releases = meta.row.flags.contains(KfuncFlags::RELEASE) && pointer.ref_id.is_some();
+    if releases && pointer.off != 0 {
+        return Err(crate::call::CallError::MovedRelease { reg }.into());
+    }
+    args::check_pointer_offset(reg, pointer)
+}
+
+fn check_kind(
+    cx: &mut StepCx<'_, '_>,
+    meta: &mut Meta,
+    types: &Btf,
+    params: &[Parameter],
+    argument: &Argument,
+    kind: Kind,
+) -> Result<(), Reason> {
+    let Argument { place, reg, value, target, .. } = *argument;
+    let pointer = argument.pointer();
+    match kind {
+        Kind::Null => Ok(()),
+        Kind::Context => match pointer {
+            Some(Pointer { kind: PointerKind::Ctx, .. }) => Ok(()),
+            _ => {
+                let ty = type_name(value.as_ref());
+                Err(text(format!("arg#{place} expected pointer to ctx, but got {ty}")))
+            }
+        },
+        Kind::Allocated | Kind::Refcounted => allocated(meta, argument),
+        Kind::Dynptr => dynptr(cx, meta, params, argument),
+        Kind::Iterator => iterators::argument(cx, meta, reg, target),
+        Kind::Graph => graph(cx, meta, argument, types.name_of(target)),
+        Kind::String => match pointer {
+            Some(Pointer { kind: PointerKind::MapValue { .. }, .. }) => {
+                strings::check_constant(cx, reg)
+            }
+            _ => Err(text(format!("arg#{place} doesn't point to a const string"))),
+        },
+        Kind::Map => match pointer {
+            Some(Pointer { kind: PointerKind::MapPtr { map, uid }, .. }) => {
+                meta.map = meta.map.or(Some((map, uid)));
+                Ok(())
+            }
+            _ => Err(text(format!("pointer in {reg} isn't map pointer"))),
+        },
+        Kind::Work(field) => match pointer {
+            Some(Pointer { kind: PointerKind::MapValue { .. }, .. }) => {
+                meta.map = Some(locks::in_map(cx, reg, field)?);
+                Ok(())
+            }
+            _ => Err(text(format!("arg#{place} doesn't point to a map value"))),
+        },
+        Kind::IrqFlag => locks::irq_flag(cx, meta, reg),
+        Kind::ResilientLock => match pointer {
+            Some(Pointer {
+                kind: PointerKind::MapValue { .. } | PointerKind::Btf { .. }, ..
+            }) => {
+                let name = meta.row.name;
+                let irq = name.contains("irq");
+                let class = if irq { LockClass::ResilientIrq } else { LockClass::Resilient };
+                let act = if name.contains("unlock") { Act::Unlock } else { Act::Lock };
+                locks::process(cx, reg, class, act)
+            }
+            _ => Err(text(format!("arg#{place} doesn't point to map value or allocated object"))),
+        },
+        Kind::Object => object(cx, meta, types, argument),
+        Kind::Callback => match pointer {
+            Some(Pointer { kind: PointerKind::Func { subprog }, .. }) => {
+                meta.subprog = Some(subprog);
+                Ok(())
+            }
+            _ => Err(text(format!("arg{place} expected pointer to func"))),
+        },
+        Kind::Memory => {
+            let Some(size) = types.size_of(target) else {
+                let code = types.get(target).map_or("UNKNOWN", |ty| ty.code().name());
+                let name = types.name_of(target);
+                return Err(text(format!(
+                    "arg#{place} reference type('{code} {name}') size cannot be determined: -22"
+                )));
+            };
+            global::check_memory(cx, reg, size)
+        }
+        Kind::MeasuredMemory => measured(cx, meta, params, argument),
+    }
+}
+
+/// Memory and its size.
+fn measured(
+    cx: &mut StepCx<'_, '_>,
+    meta: &mut Meta,
+    params: &[Parameter],
+    argument: &Argument,
+) -> Result<(), Reason> {
+    let place = argument.place;
+    let Some(&size) = Reg::ARGS.get(place + 1) else { return Ok(()) };
+    let null = argument.value.is_some_and(|value| value.is_null());
+    let optional = params[place].ends("__opt") || params[place].ends("__nullable");
+    if !(null && optional) {
+        let memory = argument.reg;
+        let saved = cx.state.reg(memory).copied();
+        if let Some(Value::Pointer(pointer)) = saved
+            && pointer.maybe_null()
+        {
+            let mut known = pointer;
+            null::set_not_null(cx.env, &mut known);
+            cx.state.set(memory, Some(Value::Pointer(known)));
+        }
+        let measure = |way| Measure { memory, reg: size, way, zero_allowed: true, raw: false };
+        let checked = sizes::measured(cx, measure(Way::Read))
+            .and_then(|_| sizes::measured(cx, measure(Way::Write)));
+        cx.state.set(memory, saved);
+        if let Err(cause) = checked {
+            let last = format!(
+                "arg#{place} arg#{} memory, len pair leads to invalid memory access",
+                place + 1
+            );
+            let text = format!("{cause}\n{last}");
+            return Err(if cause.errno() == bpf_abi::errno::Errno::EACCES {
+                denied(text)
+            } else {
+                crate::call::kfunc::text(text)
+            });
+        }
+    }
+    if params[place + 1].ends("__szk") {
+        let Some(value) = cx.state.reg(size).and_then(Value::as_constant) else {
+            return Err(text(format!("{size} must be a known constant")));
+        };
+        meta.constant = Some(value);
+    }
+    Ok(())
+}
+
+/// An object of the program's own.
+fn allocated(meta: &mut Meta, argument: &Argument) -> Result<(), Reason> {
+    let place = argument.place;
+    let expected = || text(format!("arg#{place} expected pointer to allocated object"));
+    let Some(pointer) = argument.pointer() else { return Err(expected()) };
+    let PointerKind::Btf { ty } = pointer.kind else { return Err(expected()) };
+    let plain = pointer.flags == PtrFlags::ALLOC;
+    let percpu = pointer.flags == PtrFlags::ALLOC | PtrFlags::PERCPU;
+    if plain && meta.is("bpf_percpu_obj_drop_impl") {
+        return Err(text(format!("arg#{place} expected for bpf_obj_drop_impl()")));
+    }
+    if percpu && meta.is("bpf_obj_drop_impl") {
+        return Err(text(format!("arg#{place} expected for bpf_percpu_obj_drop_impl()")));
+    }
+    let borrowed = pointer.flags.contains(PtrFlags::NON_OWN_REF);
+    if !plain && !percpu && !(borrowed && meta.is("bpf_refcount_acquire_impl")) {
+        return Err(expected());
+    }
+    if pointer.ref_id.is_none() && !borrowed {
+        return Err(text("allocated object must be referenced".to_owned()));
+    }
+    meta.object = Some(ty);
+    Ok(())
+}
+
+fn dynptr(
+    cx: &mut StepCx<'_, '_>,
+    meta: &mut Meta,
+    params: &[Parameter],
+    argument: &Argument,
+) -> Result<(), Reason> {
+    let reg = argument.reg;
+    if params[argument.place].ends("__uninit") {
+        let (kind, clone_of) = match meta.row.name {
+            "bpf_dynptr_from_skb" => (DynptrKind::Skb, None),
+            "bpf_dynptr_from_xdp" => (DynptrKind::Xdp, None),
+            "bpf_dynptr_from_skb_meta" => (DynptrKind::SkbMeta, None),
+            "bpf_dynptr_from_file" => (DynptrKind::File, None),
+            _ => match meta.dynptr {
+                Some(parent) => (parent.kind, parent.ref_id),
+                None => (DynptrKind::Local, None),
+            },
+        };
+        return objects::initialize(cx, reg, kind, clone_of);
+    }
+    let found = objects::initialized(cx, reg, true, None)?;
+    meta.dynptr = Some(found);
+    Ok(())
+}
+
+/// A kernel object. Linux: `process_kf_arg_ptr_to_btf_id`.
+fn object(
+    cx: &mut StepCx<'_, '_>,
+    meta: &mut Meta,
+    types: &Btf,
+    argument: &Argument,
+) -> Result<(), Reason> {
+    let Argument { place, reg, target, .. } = *argument;
+    let Some(pointer) = argument.pointer() else { return Ok(()) };
+    let held = match pointer.kind {
+        PointerKind::Btf { ty } => Some(ty),
+        PointerKind::Socket => btf::find_struct(cx.env, "sock"),
+        PointerKind::SockCommon => btf::find_struct(cx.env, "sock_common"),
+        PointerKind::TcpSock => btf::find_struct(cx.env, "tcp_sock"),
+        PointerKind::MapPtr { .. } => btf::find_struct(cx.env, "bpf_map"),
+        _ => None,
+    };
+    let safe = PtrFlags::TRUSTED | PtrFlags::RCU | PtrFlags::ALLOC;
+    if !(pointer.flags - safe).is_empty() && matches!(pointer.kind, PointerKind::Btf { .. }) {
+        let ty = pointer_name(&pointer);
+        let mut wanted = pointer;
+        wanted.flags &= safe;
+        let expected = pointer_name(&wanted);
+        return Err(text(format!("arg#{place} is {ty} expected {expected} or socket")));
+    }
+    let Some(held) = held else { return Ok(()) };
+    let wanted = BtfType { btf: btf::kernel(cx.env), id: target };
+    let strict =
+        meta.has(KfuncFlags::TRUSTED_ARGS) && pointer.off == 0 && meta.has(KfuncFlags::RELEASE);
+    let how = if strict { Match::Exact } else { Match::Embedded };
+    if !btf::matches(cx.env, held, pointer.off, wanted, how) {
+        let name = meta.row.name;
+        let expected = types.name_of(target);
+        let found = btf::name_of(cx.env, held);
+        return Err(text(format!(
+            "kernel function {name} args#{place} expected pointer to STRUCT {expected} but {reg} has a pointer to STRUCT {found}"
+        )));
+    }
+    Ok(())
+}
+
+/// Lists and trees: their heads must be in a map value or an object of the program's own.
+fn graph(
+    cx: &mut StepCx<'_, '_>,
+    meta: &mut Meta,
+    argument: &Argument,
+    name: &str,
+) -> Result<(), Reason> {
+    let place = argument.place;
+    let head = name == "bpf_list_head" || name == "bpf_rb_root";
+    let pointer = argument.pointer();
+    let own = pointer.is_some_and(|pointer| {
+        matches!(pointer.kind, PointerKind::Btf { .. }) && pointer.flags.contains(PtrFlags::ALLOC)
+    });
+    let in_map = pointer.is_some_and(|pointer| pointer.map().is_some());
+    if head && !own && !in_map {
+        return Err(text(format!("arg#{place} expected pointer to map value or allocated object")));
+    }
+    if !head && !own {
+        return Err(text(format!("arg#{place} expected pointer to allocated object")));
+    }
+    let _ = fields::record_of(cx.env, &pointer.unwrap_or(Pointer::to(PointerKind::Ctx)));
+    let function = meta.row.name;
+    let text = format!("{function}: lists and trees are not verified by this version");
+    Err(crate::call::CallError::KfuncUnsupported { text }.into())
+}
