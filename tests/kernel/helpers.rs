@@ -435,6 +435,47 @@ fn packets_in_the_network_stack_change_as_in_the_kernel() {
             },
             Case {
                 packets: packets.clone(),
+                ..case(
+                    "adjust_room",
+                    product(
+                        &[0, 1, 8, 20, 40, 0xfff, 0x1000, -1, -8, -20, -40, -50, -0xfff],
+                        &[0, 1, 2],
+                        &[
+                            0,
+                            1,
+                            2,
+                            4,
+                            6,
+                            8,
+                            10,
+                            18,
+                            26,
+                            32,
+                            64,
+                            66,
+                            128,
+                            256,
+                            384,
+                            130,
+                            512,
+                            14 << 56,
+                            66 | 14 << 56,
+                            2 | 8 << 56,
+                            2 | 30 << 56,
+                        ],
+                        &[0, 8, -8],
+                    ),
+                )
+            },
+            Case {
+                packets: packets.clone(),
+                ..case(
+                    "change_proto",
+                    product(&[0x0008, 0xdd86, 0x0608, 0], &[0, 1], &[0x0008, 0xdd86], ZERO),
+                )
+            },
+            Case {
+                packets: packets.clone(),
                 ..case("change_type", product(&[0, 1, 2, 3, 4, 5, -1], ZERO, ZERO, ZERO))
             },
             Case { packets: packets.clone(), ..case("vlan", product(steps, steps, steps, steps)) },

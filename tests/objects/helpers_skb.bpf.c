@@ -126,6 +126,29 @@ int vlan(struct __sk_buff *skb)
 }
 
 SEC("tc")
+int adjust_room(struct __sk_buff *skb)
+{
+	out[0] = bpf_skb_adjust_room(skb, args[0], args[1], args[2]);
+	geometry(skb);
+	out[1] = bpf_skb_load_bytes_relative(skb, 0, buf, 18, 0);
+	out[2] = bpf_skb_load_bytes_relative(skb, 0, buf + 32, 4, 1);
+	if (args[3])
+		out[3] = bpf_skb_adjust_room(skb, args[3], args[1], args[2]);
+	return TC_ACT_OK;
+}
+
+SEC("tc")
+int change_proto(struct __sk_buff *skb)
+{
+	out[0] = bpf_skb_change_proto(skb, args[0], args[1]);
+	geometry(skb);
+	out[1] = bpf_skb_load_bytes_relative(skb, 0, buf, 18, 0);
+	out[2] = bpf_skb_load_bytes_relative(skb, 0, buf + 32, 4, 1);
+	out[3] = bpf_skb_change_proto(skb, args[2], 0);
+	return TC_ACT_OK;
+}
+
+SEC("tc")
 int pull_data(struct __sk_buff *skb)
 {
 	out[0] = bpf_skb_pull_data(skb, args[0]);

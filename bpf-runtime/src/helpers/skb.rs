@@ -4,7 +4,7 @@ use bpf_abi::errno::Errno;
 
 use super::args::{Ctx, MemIn, MemOut, Size};
 use super::define::helper;
-use crate::packet::skb::{ETH_LEN, SkBuff, at};
+use crate::packet::skb::{ETH_LEN, RoomFlags, SkBuff, at};
 
 helper! {
     /// Copies `len` bytes from `from` to `offset` of the packet. `flags` may be 1 (keep the
@@ -119,6 +119,35 @@ helper! {
     /// Takes the outer VLAN tag off, if there is one.
     19 Skb => fn skb_vlan_pop(cx, _skb: Ctx) -> Result<(), Errno> {
         cx.env().skb().ok_or(Errno::EINVAL)?.vlan_pop()
+    }
+}
+
+helper! {
+    /// Makes an IPv4 packet one of IPv6, or the reverse, as `proto` says: room is made or taken,
+    /// and the program fills the header. `flags` must be 0.
+    31 Skb => fn skb_change_proto(cx, _skb: Ctx, proto: u32, flags: u64) -> Result<(), Errno> {
+        let skb = cx.env().skb().ok_or(Errno::EINVAL)?;
+        if flags != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let bytes = proto.to_le_bytes();
+        skb.change_protocol(u16::from_be_bytes([bytes[0], bytes[1]]))
+    }
+}
+
+helper! {
+    /// Makes room of `len_diff` bytes, or takes it if negative, behind the Ethernet header
+    /// (`mode` 1) or behind the IP header (0). `flags` tell what the program will put there.
+    50 Skb => fn skb_adjust_room(cx, _skb: Ctx, len_diff: i32, mode: u32, flags: u64) -> Result<(), Errno> {
+        let skb = cx.env().skb().ok_or(Errno::EINVAL)?;
+        skb.adjust_room(len_diff, mode, RoomFlags::from_bits_retain(flags))
+    }
+}
+
+helper! {
+    /// Returns a number that stands for the packet's socket as long as it lives.
+    46 Skb => fn get_socket_cookie(cx, _skb: Ctx) -> u64 {
+        cx.env().skb().map_or(0, SkBuff::socket_cookie)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use bitflags::bitflags;
 use bpf_abi::errno::Errno;
 
 use super::Frame;
@@ -58,6 +59,27 @@ pub(crate) mod at {
     pub(crate) const SIZE: usize = 216;
 }
 
+bitflags! {
+    /// Flags of `bpf_skb_adjust_room`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct RoomFlags: u64 {
+        const FIXED_GSO = 1 << 0;
+        const ENCAP_IPV4 = 1 << 1;
+        const ENCAP_IPV6 = 1 << 2;
+        const ENCAP_GRE = 1 << 3;
+        const ENCAP_UDP = 1 << 4;
+        const NO_CSUM_RESET = 1 << 5;
+        const ENCAP_ETH = 1 << 6;
+        const DECAP_IPV4 = 1 << 7;
+        const DECAP_IPV6 = 1 << 8;
+        /// The length of an inner Ethernet header.
+        const L2_LEN = 0xff << 56;
+        const DECAP = Self::DECAP_IPV4.bits() | Self::DECAP_IPV6.bits();
+        const KNOWN = 0x1ff | Self::L2_LEN.bits();
+        const _ = !0;
+    }
+}
+
 /// Offsets in the socket that a test run's packet belongs to.
 mod sock_at {
     pub(super) const FAMILY: usize = 4;
@@ -75,6 +97,8 @@ pub(crate) struct SkBuff {
     /// Where the network header begins, counted from the data.
     network: Cell<isize>,
     from_l2: bool,
+    /// Whether a helper has put another header around the packet.
+    encapsulated: Cell<bool>,
     /// Whether the hash in the context is that of the packet.
     pub(crate) hashed: Cell<bool>,
 }
@@ -89,6 +113,7 @@ impl SkBuff {
             mac: Cell::new(0),
             network: Cell::new(0),
             from_l2,
+            encapsulated: Cell::new(false),
             hashed: Cell::new(false),
         }
     }
@@ -109,6 +134,7 @@ impl SkBuff {
             return Err(Errno::EINVAL);
         }
         self.frame.fill(HEADROOM, usize::MAX, bytes);
+        self.encapsulated.set(false);
         self.hashed.set(false);
         let _ = self.context.clear(0, at::SIZE);
         let frame = &self.frame;
@@ -160,6 +186,11 @@ impl SkBuff {
         self.context.set_u64(at::HOST_DATA, frame.address(frame.data()));
         self.context.set_u64(at::HOST_DATA_END, frame.address(frame.end()));
         self.context.set_u64(at::HOST_DATA_META, frame.address(frame.meta()));
+    }
+
+    /// A number that no other socket in the process has.
+    pub(crate) fn socket_cookie(&self) -> u64 {
+        self.sock.address()
     }
 
     /// Where the Ethernet header is, counted from the data.
@@ -243,6 +274,153 @@ impl SkBuff {
         frame.clear(frame.data(), len).ok_or(Errno::ENOMEM)?;
         self.mac.set(0);
         self.sync();
+        Ok(())
+    }
+
+    /// The protocol in the context, in host order.
+    fn protocol(&self) -> u16 {
+        u16::from_be(u16::try_from(self.context.u32(at::PROTOCOL) & 0xffff).unwrap_or(0))
+    }
+
+    fn set_protocol(&self, protocol: u16) {
+        self.context.set_u32(at::PROTOCOL, u32::from(protocol.to_be()));
+    }
+
+    /// Makes room of `len` zero bytes behind the first `keep` bytes, which move to the front.
+    fn open_gap(&self, keep: usize, len: usize) -> Result<(), Errno> {
+        let frame = &self.frame;
+        let (mac, network) = (self.mac.get(), self.network.get());
+        self.push(len)?;
+        frame.shift(frame.data() + len, frame.data(), keep).ok_or(Errno::ENOMEM)?;
+        frame.clear(frame.data() + keep, len).ok_or(Errno::ENOMEM)?;
+        // Headers keep their distance from the beginning.
+        self.mac.set(mac);
+        self.network.set(network);
+        self.sync();
+        Ok(())
+    }
+
+    /// Removes `len` bytes behind the first `keep` bytes.
+    fn close_gap(&self, keep: usize, len: usize) -> Result<(), Errno> {
+        let frame = &self.frame;
+        if frame.linear_len() < keep + len {
+            return Err(Errno::ENOMEM);
+        }
+        let (mac, network) = (self.mac.get(), self.network.get());
+        frame.shift(frame.data(), frame.data() + len, keep).ok_or(Errno::ENOMEM)?;
+        self.pull(len)?;
+        self.mac.set(mac);
+        self.network.set(network);
+        self.sync();
+        Ok(())
+    }
+
+    /// The length of the Ethernet header, tags included.
+    fn mac_len(&self) -> usize {
+        usize::try_from(self.network.get() - self.mac.get()).unwrap_or(0)
+    }
+
+    /// Makes an IPv4 packet one of IPv6, or the reverse: the header's length changes, what is in
+    /// it is the program's to say. Linux: `bpf_skb_change_proto`.
+    pub(crate) fn change_protocol(&self, protocol: u16) -> Result<(), Errno> {
+        const DIFFERENCE: usize = 20;
+        match (self.protocol(), protocol) {
+            (ETH_P_IP, ETH_P_IPV6) => self.open_gap(self.mac_len(), DIFFERENCE)?,
+            (ETH_P_IPV6, ETH_P_IP) => self.close_gap(self.mac_len(), DIFFERENCE)?,
+            _ => return Err(Errno::ENOTSUPP),
+        }
+        self.set_protocol(protocol);
+        Ok(())
+    }
+
+    /// Makes or takes room behind the Ethernet header, or behind the IP header too.
+    /// Linux: `bpf_skb_adjust_room`.
+    pub(crate) fn adjust_room(&self, by: i32, mode: u32, flags: RoomFlags) -> Result<(), Errno> {
+        let len = by.unsigned_abs() as usize;
+        if !(flags - RoomFlags::KNOWN).is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        if len > 0xfff {
+            return Err(Errno::EFAULT);
+        }
+        let base = match self.protocol() {
+            ETH_P_IP => 20,
+            ETH_P_IPV6 => 40,
+            _ => return Err(Errno::ENOTSUPP),
+        };
+        let keep = match mode {
+            0 => self.mac_len() + base,
+            1 => self.mac_len(),
+            _ => return Err(Errno::ENOTSUPP),
+        };
+        if by < 0 {
+            self.shrink_room(keep, len, base, flags)
+        } else {
+            self.grow_room(keep, len, flags)
+        }
+    }
+
+    fn shrink_room(
+        &self,
+        keep: usize,
+        len: usize,
+        base: usize,
+        flags: RoomFlags,
+    ) -> Result<(), Errno> {
+        let least = match flags & RoomFlags::DECAP {
+            RoomFlags::DECAP_IPV4 => 20,
+            RoomFlags::DECAP_IPV6 => 40,
+            none if none.is_empty() => base,
+            _ => return Err(Errno::EINVAL),
+        };
+        let network = usize::try_from(self.network.get()).unwrap_or(0);
+        let now = self.frame.len().saturating_sub(network);
+        if len >= now || now - len < least {
+            return Err(Errno::ENOTSUPP);
+        }
+        let allowed = RoomFlags::FIXED_GSO | RoomFlags::NO_CSUM_RESET | RoomFlags::DECAP;
+        if !(flags - allowed).is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        self.close_gap(keep, len)?;
+        if flags.contains(RoomFlags::DECAP_IPV4) {
+            self.set_protocol(ETH_P_IP);
+        } else if flags.contains(RoomFlags::DECAP_IPV6) {
+            self.set_protocol(ETH_P_IPV6);
+        }
+        Ok(())
+    }
+
+    fn grow_room(&self, keep: usize, len: usize, flags: RoomFlags) -> Result<(), Errno> {
+        if flags.intersects(RoomFlags::DECAP) {
+            return Err(Errno::EINVAL);
+        }
+        if self.frame.len() + len > LONGEST {
+            return Err(Errno::ENOTSUPP);
+        }
+        let inner_mac = usize::try_from((flags & RoomFlags::L2_LEN).bits() >> 56).unwrap_or(0);
+        let encapsulates = flags.intersects(RoomFlags::ENCAP_IPV4 | RoomFlags::ENCAP_IPV6);
+        if encapsulates {
+            let impossible = flags.contains(RoomFlags::ENCAP_IPV4 | RoomFlags::ENCAP_IPV6)
+                || flags.contains(RoomFlags::ENCAP_GRE | RoomFlags::ENCAP_UDP)
+                || (flags.contains(RoomFlags::ENCAP_ETH) && inner_mac < ETH_LEN);
+            if impossible {
+                return Err(Errno::EINVAL);
+            }
+            if self.encapsulated.get() {
+                return Err(Errno::EALREADY);
+            }
+            if inner_mac > len {
+                return Err(Errno::EINVAL);
+            }
+        }
+        self.open_gap(keep, len)?;
+        self.encapsulated.set(self.encapsulated.get() || encapsulates);
+        if flags.contains(RoomFlags::ENCAP_IPV4) {
+            self.set_protocol(ETH_P_IP);
+        } else if flags.contains(RoomFlags::ENCAP_IPV6) {
+            self.set_protocol(ETH_P_IPV6);
+        }
         Ok(())
     }
 
