@@ -43,6 +43,8 @@ pub(super) struct KeptState {
 pub(super) struct Kept {
     /// Places are not used again: what is gone must not be taken for something else.
     states: Vec<Option<Box<KeptState>>>,
+    /// States that are over, but that a back edge of a loop may still lead to.
+    over: Vec<KeptId>,
     /// In each bucket, the oldest first.
     buckets: Vec<Vec<KeptId>>,
     /// How many can be found. Linux: `explored_states_size`.
@@ -103,14 +105,21 @@ impl Kept {
         self.drop_if_over(id);
     }
 
-    /// Drops a state that nothing needs any more.
+    /// Counts a state no more if it is over: compared with no more, and without paths to walk.
     ///
     /// Linux: `maybe_free_verifier_state`.
     pub(super) fn drop_if_over(&mut self, id: KeptId) {
         let kept = self.get(id);
         if kept.evicted && kept.branches == 0 {
-            self.states[id.0 as usize] = None;
+            self.over.push(id);
             self.lingering -= 1;
+        }
+    }
+
+    /// Drops the states that are over. No back edge may be waiting.
+    pub(super) fn sweep(&mut self) {
+        for id in self.over.drain(..) {
+            self.states[id.0 as usize] = None;
         }
     }
 
@@ -119,6 +128,7 @@ impl Kept {
     /// Linux: `free_states`.
     pub(super) fn clear(&mut self) {
         self.states.clear();
+        self.over.clear();
         for bucket in &mut self.buckets {
             bucket.clear();
         }
@@ -177,6 +187,7 @@ mod tests {
         assert_eq!((all.findable, all.lingering), (0, 1));
         all.get_mut(id).branches = 0;
         all.drop_if_over(id);
+        all.sweep();
         assert!(all.find(id).is_none());
         assert_eq!((all.findable, all.lingering), (0, 0));
     }

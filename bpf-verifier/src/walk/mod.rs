@@ -172,6 +172,9 @@ impl Paths {
         if let Some(done) = done {
             self.kept.drop_if_over(done);
         }
+        if self.loops.backedges == 0 {
+            self.kept.sweep();
+        }
         Ok(())
     }
 }
