@@ -156,6 +156,10 @@ const fn letter(width: Width) -> char {
     }
 }
 
+/// The offset of a move that the kernel makes for itself: no program may have it, but it has a
+/// text. Linux: `BPF_ADDR_PERCPU`.
+const PERCPU_ADDRESS: i16 = -1;
+
 fn arithmetic(f: &mut fmt::Formatter<'_>, slot: Slot, width: Width) -> fmt::Result {
     let Slot { dst, src, off, imm, .. } = slot;
     let r = letter(width);
@@ -173,6 +177,9 @@ fn arithmetic(f: &mut fmt::Formatter<'_>, slot: Slot, width: Width) -> fmt::Resu
             let spaces = imm.cast_unsigned();
             let (to, from) = (spaces >> 16, spaces & 0xffff);
             return write!(f, "r{dst} = addr_space_cast(r{src}, {to}, {from})");
+        }
+        if off == PERCPU_ADDRESS && width == Width::W64 {
+            return write!(f, "r{dst} = &(void __percpu *)(r{src})");
         }
         if matches!(off, 8 | 16 | 32) {
             return write!(f, "{r}{dst} = (s{off}){r}{src}");

@@ -10,7 +10,7 @@ use crate::error::Reason;
 use crate::memory::bounds::MAX_VARIABLE;
 use crate::memory::pointer_name;
 use crate::scalar::{Range, Scalar};
-use crate::state::{Number, PacketRange, Pointer, PointerKind, PtrFlags, Value};
+use crate::state::{FrameNo, Number, PacketRange, Pointer, PointerKind, PtrFlags, Value};
 use crate::step::StepError;
 use crate::step::alu::Operation;
 
@@ -88,6 +88,12 @@ pub(crate) fn offset(
     if side == Side::Right {
         // What the number's register referred to is nothing.
         moved.ref_id = None;
+        // The kernel forgets whose stack it is, and takes it for the main program's.
+        if let PointerKind::Stack { frame } = &mut moved.kind
+            && !cx.env.options.strict_holes
+        {
+            *frame = FrameNo(0);
+        }
     }
     cx.state.set(dst, Some(Value::Pointer(moved)));
     Ok(())
