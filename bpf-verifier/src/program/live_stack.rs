@@ -161,6 +161,8 @@ impl Instance {
 pub struct LiveStack {
     instances: Vec<Instance>,
     by_chain: HashMap<Chain, usize>,
+    /// Of those, the instances of functions that nothing called, by the function.
+    outermost: Vec<Option<usize>>,
     /// The instance of the function being walked, while it is.
     current: Option<usize>,
     /// What the instruction being walked was found to write, by frame.
@@ -174,6 +176,12 @@ impl LiveStack {
     ///
     /// Linux: `lookup_instance`.
     fn instance(&mut self, env: &Env<'_>, state: &State, depth: usize) -> usize {
+        let root = state.frames().first().map_or(0, |frame| frame.subprog.index());
+        if depth == 0
+            && let Some(Some(known)) = self.outermost.get(root)
+        {
+            return *known;
+        }
         let chain = Chain::of(env, state, depth);
         if let Some(&known) = self.by_chain.get(&chain) {
             return known;
@@ -182,6 +190,10 @@ impl LiveStack {
         let subprog = &env.subprogs[chain.subprog()];
         let len = (subprog.end.0 - subprog.start.0) as usize;
         let place = self.instances.len();
+        if depth == 0 {
+            self.outermost.resize(env.subprogs.len(), None);
+            self.outermost[root] = Some(place);
+        }
         self.by_chain.insert(chain.clone(), place);
         self.instances.push(Instance {
             chain,
