@@ -30,4 +30,4 @@ pub use packet::Redirect;
 pub use plain::{Plain, align_up};
 pub use run::{Packet, TestRun, TestRunOutput};
 pub use runtime::{Builder, Clock, KernelBtf, ManualClock, Runtime};
-pub use view::{Array, Hash, PerCpuArray, PerCpuHash, ProgArray};
+pub use view::{Array, Hash, PerCpuArray, PerCpuHash, PerfEvents, ProgArray, RingBuffer};

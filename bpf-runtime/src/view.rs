@@ -1,9 +1,13 @@
 //! Maps as Rust types: keys and values that are plain types, and program arrays.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bpf_abi::errno::Errno;
 use bpf_abi::map::{MapType, UpdateFlags};
+use bpf_maps::types::perf_events::{PerfBuffer, PerfEventArray};
+use bpf_maps::types::ringbuf::RingBuf;
 
 use crate::error::Error;
 use crate::objects::map::{Map, is_percpu};
@@ -45,7 +49,50 @@ pub struct PerCpuHash<K, V> {
     types: PhantomData<fn() -> (K, V)>,
 }
 
+/// A ring buffer: records that programs write and the host reads, in order.
+#[derive(Clone, Debug)]
+pub struct RingBuffer {
+    map: Map,
+}
+
+/// The buffers of a perf event array, one for each CPU: samples that programs write and the host
+/// reads.
+#[derive(Clone, Debug)]
+pub struct PerfEvents {
+    map: Map,
+    buffers: Vec<Arc<PerfBuffer>>,
+}
+
 impl Map {
+    /// The map as a ring buffer.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it is of another type.
+    pub fn ring_buffer(&self) -> Result<RingBuffer, Error> {
+        self.clone().try_into()
+    }
+
+    /// Puts a buffer for so many bytes of samples into each slot of a perf event array.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it is of another type.
+    pub fn perf_events(&self, capacity: usize) -> Result<PerfEvents, Error> {
+        let Some(array) = self.raw().as_type::<PerfEventArray>() else {
+            let (name, map_type) = (self.name().to_owned(), self.map_type());
+            return Err(Error::WrongMapType { name, map_type, wanted: "perf_event_array" });
+        };
+        let mut buffers = Vec::new();
+        for slot in 0..self.info().max_entries {
+            let buffer = PerfBuffer::new(capacity);
+            let set = array.set(slot, Arc::clone(&buffer), UpdateFlags::empty());
+            set.map_err(|error| self.failed(error))?;
+            buffers.push(buffer);
+        }
+        Ok(PerfEvents { map: self.clone(), buffers })
+    }
+
     /// The map as a program array.
     ///
     /// # Errors
@@ -183,6 +230,63 @@ impl ProgArray {
     /// Empties every slot.
     pub fn clear(&self) {
         self.raw().clear();
+    }
+
+    /// The map.
+    pub const fn map(&self) -> &Map {
+        &self.map
+    }
+}
+
+impl TryFrom<Map> for RingBuffer {
+    type Error = Error;
+
+    fn try_from(map: Map) -> Result<Self, Error> {
+        if map.raw().as_type::<RingBuf>().is_none() {
+            let (name, map_type) = (map.name().to_owned(), map.map_type());
+            return Err(Error::WrongMapType { name, map_type, wanted: "ringbuf" });
+        }
+        Ok(Self { map })
+    }
+}
+
+impl RingBuffer {
+    fn raw(&self) -> &RingBuf {
+        self.map.raw().as_type().expect("checked when the view was made")
+    }
+
+    /// Hands every record that is ready to `each`, in order; returns how many there were.
+    pub fn consume(&self, each: impl FnMut(&[u8])) -> usize {
+        self.raw().consume(each)
+    }
+
+    /// Waits until a record is ready, but no longer than this; whether one is.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.raw().wait(timeout)
+    }
+
+    /// The map.
+    pub const fn map(&self) -> &Map {
+        &self.map
+    }
+}
+
+impl PerfEvents {
+    /// Hands every sample to `each`, with the CPU it was written on; returns how many there were.
+    pub fn consume(&self, mut each: impl FnMut(usize, &[u8])) -> usize {
+        let mut count = 0;
+        for (cpu, buffer) in self.buffers.iter().enumerate() {
+            while let Some(sample) = buffer.pop() {
+                each(cpu, &sample);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// How many samples had no room, since the last time this was asked.
+    pub fn take_lost(&self) -> u64 {
+        self.buffers.iter().map(|buffer| buffer.take_lost()).sum()
     }
 
     /// The map.

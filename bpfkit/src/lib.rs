@@ -11,8 +11,9 @@ mod open;
 
 pub use bpf_runtime::{
     Array, Builder, Clock, Data, EngineChoice, Entry, Error, Hash, Hook, KernelBtf, Link,
-    LoadError, Map, MapInfo, Object, OpenObject, Packet, PerCpuArray, PerCpuHash, Place, Plain,
-    ProgArray, Program, ProgramInfo, Redirect, Rejected, Runtime, TestRun, TestRunOutput,
+    LoadError, Map, MapInfo, Object, OpenObject, Packet, PerCpuArray, PerCpuHash, PerfEvents,
+    Place, Plain, ProgArray, Program, ProgramInfo, Redirect, Rejected, RingBuffer, Runtime,
+    TestRun, TestRunOutput,
 };
 pub use open::{OpenElf, OpenError, btf_of};
 

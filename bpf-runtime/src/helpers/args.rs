@@ -206,10 +206,6 @@ impl<'a> Arg<'a> for Unchecked {
     }
 }
 
-/// A number, where the verifier insists on one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Number(pub(crate) u64);
-
 /// The size of the memory before it, not zero; [`MemIn`] and [`MemOut`] have it already.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size;
@@ -272,7 +268,6 @@ words! {
     i32, Anything, PLAIN, |raw| low(raw).cast_signed();
     i64, Anything, PLAIN, |raw| raw.cast_signed();
     Ctx, Ctx, PLAIN, |_raw| Self;
-    Number, Scalar, PLAIN, |raw| Self(raw);
     Size, ConstSize, PLAIN, |_raw| Self;
     SizeOrZero, ConstSizeOrZero, PLAIN, |_raw| Self;
     AllocSize, ConstAllocSizeOrZero, PLAIN, |raw| Self(raw);

@@ -3,16 +3,16 @@
 use bpf_abi::errno::Errno;
 use bpf_maps::CpuId;
 
-use super::args::{CallbackCx, Func, MapRef, Number};
+use super::args::{CallbackCx, Func, MapRef};
 use super::define::helper;
 use crate::memory::Memory;
 
 helper! {
     /// Calls `callback_fn` with 0, 1, … and `callback_ctx`, `nr_loops` times or until it returns
     /// 1. `flags` must be 0. Returns how often it was called.
-    181 Any => fn r#loop(cx, nr_loops: Number, callback_fn: Func, callback_ctx: CallbackCx, flags: u64) -> Result<u64, Errno> {
+    181 Any => fn r#loop(cx, nr_loops: u32, callback_fn: Func, callback_ctx: CallbackCx, flags: u64) -> Result<u64, Errno> {
         const MOST: u32 = 8 * 1024 * 1024;
-        let count = super::args::low(nr_loops.0);
+        let count = nr_loops;
         if flags != 0 {
             return Err(Errno::EINVAL);
         }

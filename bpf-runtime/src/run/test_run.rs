@@ -137,6 +137,10 @@ impl Program {
                 self.test_raw_tracepoint(run)
             }
             ContextKind::Syscall => self.test_syscall(run),
+            ContextKind::Hook if linux_alone_runs(self.prog_type()) => Err(Wrong(
+                "this runtime cannot run programs of this type by hand",
+                Errno::EOPNOTSUPP,
+            )),
             ContextKind::Skb { .. } | ContextKind::RawTracepoint | ContextKind::Hook => {
                 Err(Wrong("programs of this type cannot be run by hand", Errno::ENOTSUPP))
             }
@@ -326,6 +330,11 @@ const fn runs_with_packets(prog_type: ProgType) -> bool {
             | ProgType::LwtOut
             | ProgType::LwtXmit
     )
+}
+
+/// Whether Linux runs programs of this type by hand, and this runtime does not.
+const fn linux_alone_runs(prog_type: ProgType) -> bool {
+    matches!(prog_type, ProgType::FlowDissector | ProgType::SkLookup | ProgType::Netfilter)
 }
 
 fn finish(
