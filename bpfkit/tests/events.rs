@@ -81,7 +81,7 @@ fn prints_go_where_the_host_wants_them() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&lines);
         let print = move |line: &[u8]| {
-            sink.lock().unwrap().push(String::from_utf8_lossy(line).into_owned())
+            sink.lock().unwrap().push(String::from_utf8_lossy(line).into_owned());
         };
         let runtime = Runtime::builder().engine(engine).on_print(print).build().unwrap();
         let object = load(&runtime, &["print"]);

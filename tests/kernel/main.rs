@@ -36,10 +36,7 @@ impl Both {
             if kernel.is_none() {
                 kernel = Some(KernelObject::load(open.spec()).unwrap());
             }
-            let loaded = open.load();
-            ours.push(loaded.unwrap_or_else(|error| {
-                panic!("{error}\n{}", error.log().unwrap_or_default());
-            }));
+            ours.push(open.load().unwrap());
         }
         Self { kernel: kernel.unwrap(), ours }
     }
