@@ -3,14 +3,15 @@
 /// Defines a room's error type from its table.
 ///
 /// The columns are: the error number, the variant and its fields, the kernel's text. Fields are
-/// named in the text, by name; further arguments may follow it.
+/// named in the text, by name; further arguments may follow it, and last `=> open` if the kernel
+/// does not end the line.
 macro_rules! refusals {
     (
         $(#[$meta:meta])*
         pub enum $Name:ident {
             $(
                 $errno:ident $Variant:ident $({ $($field:ident: $Ty:ty),* $(,)? })?
-                $text:literal $(, $arg:expr)*;
+                $text:literal $(, $arg:expr)* $(=> $open:ident)?;
             )+
         }
     ) => {
@@ -33,8 +34,24 @@ macro_rules! refusals {
                     $( Self::$Variant { .. } => bpf_abi::errno::Errno::$errno, )+
                 }
             }
+
+            fn ends_line(&self) -> bool {
+                match self {
+                    $( Self::$Variant { .. } => $crate::refusals::ends_line!($($open)?), )+
+                }
+            }
         }
     };
 }
 
-pub(crate) use refusals;
+/// Whether the line is ended: `open` if not.
+macro_rules! ends_line {
+    () => {
+        true
+    };
+    (open) => {
+        false
+    };
+}
+
+pub(crate) use {ends_line, refusals};

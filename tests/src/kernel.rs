@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bpf_abi::errno::Errno;
 use bpf_abi::map::{MapInitValue, MapSpec, MapType};
 use bpf_abi::spec::{ObjectSpec, ProgramSpec};
-use bpf_oracle::kernel::{Btf, Map, MapAttr, ProgAttr, Program};
+use bpf_oracle::kernel::{Btf, Loaded, Map, MapAttr, ProgAttr, Program};
 
 /// An object in the kernel.
 #[derive(Debug)]
@@ -76,6 +76,22 @@ impl KernelObject {
     }
 }
 
+/// What the kernel says of an object's first program, at a log level: its verdict and its log.
+///
+/// # Errors
+///
+/// Returns what the kernel would not make of the maps or types.
+pub fn judge(spec: &ObjectSpec, level: u32) -> Result<(Result<(), Errno>, String), String> {
+    let btf = spec.btf.as_ref().map(|btf| Btf::load(&btf.encode())).transpose();
+    let btf = btf.map_err(|(errno, log)| format!("BTF: {errno}: {log}"))?;
+    let made = spec.maps.iter().map(|map| make(map, btf.as_ref()));
+    let maps: Vec<Map> =
+        made.collect::<Result<_, _>>().map_err(|errno| format!("maps: {errno}"))?;
+    let program = spec.programs.first().ok_or("no program")?;
+    let Loaded { result, log } = load_at(program, &maps, btf.as_ref(), level);
+    Ok((result.map(drop), log))
+}
+
 fn make(spec: &MapSpec, btf: Option<&Btf>) -> Result<Map, Errno> {
     let has_types = spec.btf_value_type_id != 0 && takes_types(spec.map_type);
     let map = Map::create(&MapAttr {
@@ -127,6 +143,11 @@ fn takes_types(map_type: MapType) -> bool {
 }
 
 fn load(spec: &ProgramSpec, maps: &[Map], btf: Option<&Btf>) -> Result<Program, (Errno, String)> {
+    let Loaded { result, log } = load_at(spec, maps, btf, 1);
+    result.map_err(|errno| (errno, log))
+}
+
+fn load_at(spec: &ProgramSpec, maps: &[Map], btf: Option<&Btf>, level: u32) -> Loaded {
     let mut insns = spec.insns.clone();
     for slot in &mut insns {
         let names_map = slot.opcode == 0x18 && matches!(slot.src, 1 | 2);
@@ -151,8 +172,7 @@ fn load(spec: &ProgramSpec, maps: &[Map], btf: Option<&Btf>) -> Result<Program, 
         line_info: (&spec.line_info.bytes, spec.line_info.rec_size),
         ..ProgAttr::default()
     };
-    let loaded = Program::load(&attr, 1);
-    loaded.result.map_err(|errno| (errno, loaded.log))
+    Program::load(&attr, level)
 }
 
 /// A name as the kernel takes it.

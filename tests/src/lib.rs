@@ -1,6 +1,7 @@
 //! What the tests of the whole share.
 
 pub mod mutants;
+pub mod checked;
 pub mod kernel;
 pub mod places;
 pub mod text;

@@ -24,6 +24,10 @@ impl Names for Helpers {
 
 /// A program, its maps named by `map[NAME]`.
 ///
+/// # Panics
+///
+/// Panics if there are more maps than an immediate can number.
+///
 /// # Errors
 ///
 /// Returns the line that is no instruction, or the map that is not there.

@@ -58,7 +58,7 @@ refusals! {
         EINVAL MapType { map_type: u32, name: &'static str, id: u32 }
             "cannot pass map_type {map_type} into func bpf_{name}#{id}";
         EACCES MapReadOnly "write into map forbidden";
-        EINVAL NotProgArray "expected prog array map for tail call";
+        EINVAL NotProgArray "expected prog array map for tail call" => open;
         EINVAL StorageFlags "get_local_storage() doesn't support non-zero flags";
         ENOTSUPP NoCallbackForMap "callback function not allowed for map";
 
