@@ -142,6 +142,7 @@ refusals! {
         EINVAL ZeroDynptr "Dynptr has no slots";
 
         // Kernel functions.
+        EINVAL NoKfunc "invalid kernel function call not eliminated in verifier pass";
         EINVAL Kfunc { text: String } "{text}";
         EACCES KfuncDenied { text: String } "{text}";
         ENOTSUPP KfuncUnsupported { text: String } "{text}";

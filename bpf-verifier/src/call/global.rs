@@ -203,11 +203,9 @@ pub(crate) fn check_memory(cx: &mut StepCx<'_, '_>, reg: Reg, size: u32) -> Resu
         return Ok(());
     }
     let maybe = matches!(saved, Some(Value::Pointer(pointer)) if pointer.maybe_null());
-    if maybe {
-        if let Some(Value::Pointer(mut pointer)) = saved {
-            null::set_not_null(cx.env, &mut pointer);
-            cx.state.set(reg, Some(Value::Pointer(pointer)));
-        }
+    if maybe && let Some(Value::Pointer(mut pointer)) = saved {
+        null::set_not_null(cx.env, &mut pointer);
+        cx.state.set(reg, Some(Value::Pointer(pointer)));
     }
     let size = i64::from(size);
     let memory = |way| sizes::Memory { reg, size, way, zero_allowed: true, raw: false };

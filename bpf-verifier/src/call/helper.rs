@@ -37,8 +37,6 @@ pub(crate) mod id {
     pub(crate) const PROBE_READ_USER_STR: u32 = 114;
     pub(crate) const PROBE_READ_KERNEL_STR: u32 = 115;
     pub(crate) const GET_TASK_STACK: u32 = 141;
-    pub(crate) const PER_CPU_PTR: u32 = 153;
-    pub(crate) const THIS_CPU_PTR: u32 = 154;
     pub(crate) const FOR_EACH_MAP_ELEM: u32 = 164;
     pub(crate) const SNPRINTF: u32 = 165;
     pub(crate) const TIMER_SET_CALLBACK: u32 = 170;

@@ -244,8 +244,8 @@ fn kind_of(
     if code == KindCode::FuncProto {
         return Ok(Kind::Callback);
     }
-    let scalar = is_scalar(types, argument.target, 4);
-    if !scalar && !(measured && code == KindCode::Void) {
+    let anything = measured && code == KindCode::Void;
+    if !anything && !is_scalar(types, argument.target, 4) {
         let (place, more) = (argument.place, if measured { "void, " } else { "" });
         return Err(text(format!(
             "arg#{place} pointer type {shown} {target_name} must point to {more}scalar, or struct with scalar"
@@ -458,7 +458,9 @@ fn allocated(meta: &mut Meta, argument: &Argument) -> Result<(), Reason> {
         return Err(text(format!("arg#{place} expected for bpf_percpu_obj_drop_impl()")));
     }
     let borrowed = pointer.flags.contains(PtrFlags::NON_OWN_REF);
-    if !plain && !percpu && !(borrowed && meta.is("bpf_refcount_acquire_impl")) {
+    let counted = borrowed && meta.is("bpf_refcount_acquire_impl");
+    let allowed = plain || percpu || counted;
+    if !allowed {
         return Err(expected());
     }
     if pointer.ref_id.is_none() && !borrowed {

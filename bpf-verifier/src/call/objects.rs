@@ -117,7 +117,8 @@ pub(crate) fn dynptr_argument(
     if proto.flags.contains(TypeFlags::UNINIT) {
         return initialize(cx, reg, wanted.unwrap_or(DynptrKind::Local), None);
     }
-    let read_only = proto.flags.contains(TypeFlags::RDONLY);
+    // Whoever releases one must own it; all others only look at what it refers to.
+    let read_only = !proto.flags.contains(TypeFlags::RELEASE);
     let found = initialized(cx, reg, read_only, wanted)?;
     meta.dynptr = Some(found);
     Ok(())
@@ -187,10 +188,11 @@ pub(crate) fn initialized(
     {
         return Err(CallError::DynptrKind { kind: wanted.name(), arg }.into());
     }
-    if let Ok(Place::At(frame, first)) = slots_of(cx.state, &pointer, "dynptr", 2)
-        && !constant
-    {
-        cx.mark_stack_read(frame, 1 << first.0 | 1 << (first.0 - 1));
+    if !constant && let Ok(Place::At(frame, first)) = slots_of(cx.state, &pointer, "dynptr", 2) {
+        let second = SlotNo(first.0 - 1);
+        cx.mark_stack_read(frame, 1 << first.0 | 1 << second.0);
+        cx.env.scratched.slot(first);
+        cx.env.scratched.slot(second);
     }
     Ok(found)
 }

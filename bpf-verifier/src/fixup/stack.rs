@@ -1,7 +1,8 @@
 //! What still counts for the verdict: superfluous spills, and the depth of the stack.
 
-use bpf_isa::Pc;
+use bpf_isa::{Call, Insn, Pc};
 
+use crate::call::CallError;
 use crate::env::{Agreed, Env};
 use crate::error::Reason;
 use crate::program;
@@ -31,6 +32,20 @@ pub fn finish(env: &mut Env<'_>) -> Result<(), Reason> {
         let subprog = &mut env.subprogs[index];
         subprog.stack_extra = extra;
         subprog.removed = removed;
+    }
+    check_kfuncs(env)
+}
+
+/// Checks that no path calls a kernel function that is not there.
+///
+/// Linux: the beginning of `fixup_kfunc_call`.
+fn check_kfuncs(env: &Env<'_>) -> Result<(), Reason> {
+    for (insn, note) in env.program.insns().iter().zip(&env.notes) {
+        if let Insn::Call(Call::Kfunc { btf_id: 0, .. }) = insn
+            && note.seen
+        {
+            return Err(CallError::NoKfunc.into());
+        }
     }
     Ok(())
 }

@@ -68,18 +68,13 @@ pub(crate) enum Purpose {
         /// Whether the helper copes with packets.
         pkt_access: bool,
     },
-    /// A helper that only writes to what it is handed.
-    HelperWrite {
-        /// Whether the helper copes with packets.
-        pkt_access: bool,
-    },
 }
 
 /// Whether programs of this type may touch packets for this purpose.
 ///
 /// Linux: `may_access_direct_pkt_data`.
 pub(crate) fn may_touch(cx: &mut StepCx<'_, '_>, purpose: Purpose) -> bool {
-    let write = matches!(purpose, Purpose::Write | Purpose::HelperWrite { .. });
+    let write = purpose == Purpose::Write;
     match cx.env.spec.prog_type {
         ProgType::LwtIn
         | ProgType::LwtOut
@@ -103,7 +98,7 @@ pub(crate) fn may_touch(cx: &mut StepCx<'_, '_>, purpose: Purpose) -> bool {
         | ProgType::LwtXmit
         | ProgType::SkSkb
         | ProgType::SkMsg => match purpose {
-            Purpose::Helper { pkt_access } | Purpose::HelperWrite { pkt_access } => pkt_access,
+            Purpose::Helper { pkt_access } => pkt_access,
             Purpose::Write => {
                 cx.env.found.direct_write = true;
                 true

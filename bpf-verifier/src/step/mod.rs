@@ -1,5 +1,10 @@
 //! What each instruction does, one file a family.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rules name what they allow; all that they do not name is refused"
+)]
+
 mod error;
 pub(crate) mod alu;
 pub(crate) mod pointer;
@@ -25,6 +30,10 @@ pub use error::StepError;
 /// Walks one instruction: checks it, changes the state, and says where the path goes.
 ///
 /// Linux: `do_check_insn`.
+///
+/// # Errors
+///
+/// Returns an error if the program may not do that.
 pub fn insn(cx: &mut StepCx<'_, '_>, insn: Insn) -> Result<Next, Reason> {
     match insn {
         Insn::Alu { .. }
