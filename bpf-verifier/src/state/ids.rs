@@ -3,9 +3,10 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
+use bpf_isa::Width;
 use smallvec::SmallVec;
 
-use crate::state::value::Link;
+use crate::state::value::{Delta, Link};
 
 /// An identity, given out once in a verification.
 ///
@@ -100,18 +101,23 @@ impl IdMap {
         }
     }
 
-    /// The same, a scalar that is in no group counting as being alone in one.
+    /// The same for a scalar of a group. The current one, if it is in none, counts as being
+    /// alone in one.
     ///
     /// Linux: `check_scalar_ids`.
-    pub fn scalars_correspond(&mut self, old: Option<Link>, cur: Option<Link>) -> bool {
-        let old = old.map_or_else(|| self.lone(), Self::member);
+    pub fn scalars_correspond(&mut self, old: Link, cur: Option<Link>) -> bool {
         let cur = cur.map_or_else(|| self.lone(), Self::member);
-        self.pair(old, cur)
+        self.pair(Self::member(old), cur)
     }
 
-    /// Linux: an `id` with `BPF_ADD_CONST`.
+    /// Linux: an `id` with `BPF_ADD_CONST64` or `BPF_ADD_CONST32`.
     const fn member(link: Link) -> u32 {
-        link.id.number() | if link.delta.is_some() { 1 << 31 } else { 0 }
+        let moved = match link.delta {
+            None => 0,
+            Some(Delta { width: Width::W64, .. }) => 1 << 31,
+            Some(Delta { width: Width::W32, .. }) => 1 << 30,
+        };
+        link.id.number() | moved
     }
 
     /// The number of an identity that nothing else has.
@@ -151,12 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn scalars_without_identity_stand_for_themselves() {
-        let a = Id::new(1).map(|id| Link { id, delta: None });
+    fn free_scalars_are_not_one_linked_scalar() {
+        let old = Link { id: Id::new(1).unwrap(), delta: None };
         let mut map = IdMap::default();
         map.reset(5);
-        assert!(map.scalars_correspond(None, a));
-        assert!(!map.scalars_correspond(None, a), "two free scalars are not one linked scalar");
-        assert!(map.scalars_correspond(None, None));
+        assert!(map.scalars_correspond(old, None));
+        assert!(!map.scalars_correspond(old, None), "they may differ, the linked ones do not");
     }
 }

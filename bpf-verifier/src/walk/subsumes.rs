@@ -105,9 +105,7 @@ fn value_subsumes(old: &Value, cur: &Value, ids: &mut IdMap, exact: Exactness) -
             Exactness::Same => same_number(old, cur, ids),
             Exactness::Covered if !old.precise => true,
             Exactness::Covered | Exactness::RangeWithin => {
-                old.delta() == cur.delta()
-                    && old.set.includes(&cur.set)
-                    && ids.scalars_correspond(old.link, cur.link)
+                old.set.includes(&cur.set) && links_correspond(old, cur, ids)
             }
         },
         (Value::Pointer(old), Value::Pointer(cur)) => match exact {
@@ -115,6 +113,15 @@ fn value_subsumes(old: &Value, cur: &Value, ids: &mut IdMap, exact: Exactness) -
             Exactness::Covered | Exactness::RangeWithin => pointer_subsumes(old, cur, ids),
         },
         (Value::Scalar(_), Value::Pointer(_)) | (Value::Pointer(_), Value::Scalar(_)) => false,
+    }
+}
+
+/// Whether what the old state knew of a scalar's relation to others holds in the current one. If
+/// it knew nothing, any relation is as good.
+fn links_correspond(old: &Number, cur: &Number, ids: &mut IdMap) -> bool {
+    match old.link {
+        None => true,
+        Some(link) => old.delta() == cur.delta() && ids.scalars_correspond(link, cur.link),
     }
 }
 
