@@ -96,16 +96,16 @@ impl Kept {
         id
     }
 
-    /// Stops comparing with a state; it goes now, or when the last of its paths has ended.
+    /// Stops comparing with a state, which may [go](Self::drop_if_over) once its paths have ended.
     pub(super) fn evict(&mut self, bucket: usize, id: KeptId) {
         self.buckets[bucket].retain(|other| *other != id);
         self.get_mut(id).evicted = true;
         self.findable -= 1;
         self.lingering += 1;
-        self.drop_if_over(id);
     }
 
     /// Counts a state no more if it is over: compared with no more, and without paths to walk.
+    /// The caller knows that no loop is open that it is in.
     ///
     /// Linux: `maybe_free_verifier_state`.
     pub(super) fn drop_if_over(&mut self, id: KeptId) {
@@ -183,6 +183,7 @@ mod tests {
         let bucket = all.bucket_of(Pc(1), None);
         let id = all.add(bucket, kept(1));
         all.evict(bucket, id);
+        all.drop_if_over(id);
         assert!(all.find(id).is_some());
         assert_eq!((all.findable, all.lingering), (0, 1));
         all.get_mut(id).branches = 0;

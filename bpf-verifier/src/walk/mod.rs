@@ -27,7 +27,7 @@ use crate::program;
 use crate::state::{IdMap, State};
 
 use history::Track;
-use kept::Kept;
+use kept::{Kept, KeptId};
 use loops::{Exiting, Loops};
 use visited::Visit;
 
@@ -145,32 +145,32 @@ impl Paths {
         env.counts.peak_states = env.counts.peak_states.max(now);
     }
 
+    /// Drops a kept state that nothing needs any more. What a back edge may lead to stays.
+    ///
+    /// Linux: `maybe_free_verifier_state`.
+    fn drop_if_over(&mut self, env: &Env<'_>, id: KeptId) {
+        let kept = self.kept.get(id);
+        if !self.loops.is_open(env, &kept.state, kept.pc) {
+            self.kept.drop_if_over(id);
+        }
+    }
+
     /// The current path has ended, and with it perhaps all paths from the states it came by.
     ///
     /// Linux: `update_branch_counts`.
     fn end_path(&mut self, env: &mut Env<'_>, state: &State, pc: Pc) -> Result<(), Reason> {
         self.loops.exit(env, &mut self.kept, Exiting::Current(state, pc))?;
         let mut at = self.track.parent;
-        let mut done = None;
         while let Some(id) = at {
             let kept = self.kept.get_mut(id);
             kept.branches -= 1;
-            let ended = kept.branches == 0;
-            let parent = kept.track.parent;
-            if ended {
-                self.loops.exit(env, &mut self.kept, Exiting::Kept(id))?;
-            }
-            if let Some(done) = done.take() {
-                self.kept.drop_if_over(done);
-            }
-            if !ended {
+            if kept.branches > 0 {
                 break;
             }
-            done = Some(id);
+            let parent = kept.track.parent;
+            self.loops.exit(env, &mut self.kept, Exiting::Kept(id))?;
+            self.drop_if_over(env, id);
             at = parent;
-        }
-        if let Some(done) = done {
-            self.kept.drop_if_over(done);
         }
         if self.loops.backedges == 0 {
             self.kept.sweep();

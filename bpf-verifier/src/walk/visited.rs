@@ -85,6 +85,7 @@ impl Paths {
             let patience = if force_checkpoint && old.branches > 0 { 64 } else { 3 };
             if old.misses > old.hits * patience + patience {
                 self.kept.evict(bucket, id);
+                self.drop_if_over(env, id);
             }
         }
         env.counts.max_states_per_insn = env.counts.max_states_per_insn.max(count);
