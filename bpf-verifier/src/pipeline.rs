@@ -6,6 +6,7 @@ use bpf_isa::Pc;
 use crate::env::Env;
 use crate::error::{Place, Reason, Rejection};
 use crate::host::Host;
+use crate::memory::MemoryError;
 use crate::options::Options;
 use crate::state::SubprogId;
 use crate::walk::{Paths, Refused};
@@ -65,6 +66,12 @@ fn check_env(env: &mut Env<'_>) -> Result<(), Fault> {
     let result = judge(env);
     if let Err(fault) = &result {
         print_reason(env, &fault.reason);
+        // After a wrong access of the context the log shows its line, unless it has.
+        if let (Reason::Memory(error), Some(at)) = (&fault.reason, fault.at)
+            && matches!(**error, MemoryError::Context { .. })
+        {
+            env.print_source(at);
+        }
     }
     env.print_stats();
     result
