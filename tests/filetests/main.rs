@@ -6,20 +6,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bpf_abi::errno::Errno;
-use bpf_abi::map::{MapFlags, MapInit, MapInitValue, MapSpec, MapType};
-use bpf_abi::prog::{AttachType, ProgType};
-use bpf_abi::spec::ObjectSpec;
 use bpf_isa::asm::assemble_with;
 use bpf_isa::{Program, Symbols, Text};
 use bpf_oracle::report::normal;
 use bpf_tests::checked::{Prepared, prepare};
+use bpf_tests::filetest::{Filetest, directives, files, hex, root};
 use bpf_tests::kernel;
 use bpf_tests::places::Places;
-use bpf_tests::text::{self, Helpers};
+use bpf_tests::text::Helpers;
 use bpf_verifier::described::DescribedWorld;
 use bpf_verifier::{LogOptions, Options, check};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -29,35 +27,13 @@ const COMMANDS: &[(&str, Command)] = &[("isa", isa), ("verify", verify), ("run",
 
 type Command = fn(&Filetest) -> Result<(), Failed>;
 
-/// A file, read.
-struct Filetest {
-    path: PathBuf,
-    text: String,
-    object: ObjectSpec,
-}
-
 fn main() -> ExitCode {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("filetests");
+    let root = root();
     let trials = files(&root).into_iter().map(|path| {
         let name = path.strip_prefix(&root).unwrap().display().to_string();
         Trial::test(name, || test(path))
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
-}
-
-/// Every `.bpf` file below `folder`, in order.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "bpf") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
 }
 
 fn test(path: PathBuf) -> Result<(), Failed> {
@@ -73,68 +49,6 @@ fn test(path: PathBuf) -> Result<(), Failed> {
         command(&test)?;
     }
     Ok(())
-}
-
-/// The directives of a text: what stands one space behind the semicolon that begins a line.
-fn directives(text: &str) -> impl Iterator<Item = &str> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("; "));
-    lines.filter(|line| !line.starts_with(' ')).map(str::trim_end)
-}
-
-impl Filetest {
-    fn read(path: PathBuf, text: String) -> Result<Self, Failed> {
-        let mut maps = Vec::new();
-        let mut prog_type = ProgType::Xdp;
-        let mut attach = None;
-        for directive in directives(&text) {
-            let words: Vec<&str> = directive.split_whitespace().collect();
-            match words.as_slice() {
-                ["prog_type", name] => prog_type = ProgType::by_name(name).ok_or(*name)?,
-                ["attach", number] => attach = AttachType::new(number.parse()?),
-                ["map", name, map_type, key, value, entries, flags @ ..] => {
-                    let map_type = MapType::by_name(map_type).ok_or(*map_type)?;
-                    let (key, value) = (key.parse()?, value.parse()?);
-                    let mut map = MapSpec::new(name, map_type, key, value, entries.parse()?);
-                    for flag in flags {
-                        map.flags |= MapFlags::from_name(flag).ok_or(*flag)?;
-                    }
-                    maps.push(map);
-                }
-                ["value", name, key, value] => {
-                    let value = MapInitValue::Bytes(hex(value)?);
-                    named(&mut maps, name)?.init.push(MapInit { key: hex(key)?, value });
-                }
-                ["slot", name, index] => {
-                    let key = index.parse::<u32>()?.to_le_bytes().to_vec();
-                    let value = MapInitValue::Program("test".to_owned());
-                    named(&mut maps, name)?.init.push(MapInit { key, value });
-                }
-                ["frozen", name] => named(&mut maps, name)?.frozen = true,
-                _ => {}
-            }
-        }
-        let mut object = text::object(prog_type, maps, &[("test", &text)])?;
-        if let Some(attach) = attach {
-            object.programs[0].expected_attach_type = Some(attach);
-        }
-        if directives(&text).any(|directive| directive == "types") {
-            text::add_types(&mut object)?;
-        }
-        Ok(Self { path, text, object })
-    }
-
-    /// What follows `name` in the directives that begin with it.
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        directives(&self.text).filter_map(move |line| line.strip_prefix(name)).map(str::trim)
-    }
-}
-
-fn named<'a>(maps: &'a mut [MapSpec], name: &str) -> Result<&'a mut MapSpec, String> {
-    maps.iter_mut().find(|map| map.name == name).ok_or_else(|| format!("there is no map {name}"))
-}
-
-fn hex(text: &str) -> Result<Vec<u8>, String> {
-    bpf_oracle::hex::decode(text)
 }
 
 /// Text to instructions to text and back is nothing lost.
@@ -176,9 +90,8 @@ fn verify(test: &Filetest) -> Result<(), Failed> {
     let verdict = checked.result.map_err(|rejection| rejection.errno());
     let ours = normal(&checked.log);
 
-    let expected = match directives(&test.text).find_map(verdict_of) {
-        None => return Err("neither `; accept` nor `; reject ERRNO`".into()),
-        Some(expected) => expected,
+    let Some(expected) = directives(&test.text).find_map(verdict_of) else {
+        return Err("neither `; accept` nor `; reject ERRNO`".into());
     };
     let name = |verdict: Result<(), Errno>| match verdict {
         Ok(()) => "accept".to_owned(),

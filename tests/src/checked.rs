@@ -110,6 +110,7 @@ pub fn prepare<'a>(
     let mut is_exact = true;
     let mut insns = Vec::new();
     for insn in image.program.insns() {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "what names nothing stays as it is")]
         insns.push(match *insn {
             Insn::LoadImm64 { dst, imm: Imm64::MapFd(index) } => {
                 Insn::LoadImm64 { dst, imm: Imm64::Value(MAP + number(index)) }
@@ -283,6 +284,7 @@ impl World<'_> {
     ) -> Result<(), String> {
         let mut sizes = (0, 0);
         for (n, arg) in proto.args.iter().enumerate() {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "others are no memory")]
             let len = match arg.kind {
                 ArgKind::ConstMapPtr => {
                     let spec = self.maps[self.map(args[n])?].spec;
@@ -396,14 +398,15 @@ impl CheckedProgram<'_> {
         let ctx = memory.add(&ctx, Permission::ReadWrite);
         let maps: Vec<Table<'_>> =
             self.maps.iter().map(|spec| Table::new(spec, &mut memory)).collect();
-        let insns = self.insns.insns().iter().map(|insn| match *insn {
-            Insn::LoadImm64 { dst, imm: Imm64::MapValue { fd, off } } => {
-                let map = usize::try_from(fd).ok().and_then(|fd| maps.get(fd));
-                let value = map.and_then(|map| map.values.first()).map_or(0, |(_, value)| *value);
-                Insn::LoadImm64 { dst, imm: Imm64::Value(value.wrapping_add(u64::from(off))) }
-            }
-            other => other,
-        });
+        let placed = |insn: &Insn| {
+            let Insn::LoadImm64 { dst, imm: Imm64::MapValue { fd, off } } = *insn else {
+                return *insn;
+            };
+            let map = usize::try_from(fd).ok().and_then(|fd| maps.get(fd));
+            let value = map.and_then(|map| map.values.first()).map_or(0, |(_, value)| *value);
+            Insn::LoadImm64 { dst, imm: Imm64::Value(value.wrapping_add(u64::from(off))) }
+        };
+        let insns = self.insns.insns().iter().map(placed);
         let plain = Plain::new(&Program::new(insns.collect()));
         let mut world = World { maps, random };
         let limits = Limits::new(BUDGET).with_helpers(&mut world);
@@ -414,5 +417,31 @@ impl CheckedProgram<'_> {
         };
         let data = memory.read(data, packet.len()).unwrap_or_default();
         Ok(CheckedRun { r0, data })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bpf_isa::asm::assemble;
+
+    #[test]
+    fn harm_is_noticed() {
+        // Nobody verified these.
+        let run = |text: &str| {
+            let insns = assemble(text).unwrap();
+            let program =
+                CheckedProgram { insns, prog_type: ProgType::Xdp, maps: &[], is_exact: true };
+            program.run(&[0; 64], 1).map(|run| run.r0)
+        };
+        let packet = "r1 = *(u64 *)(r1 +24)\n";
+        assert_eq!(run(&format!("{packet}r0 = *(u8 *)(r1 +63)\nexit")), Ok(Some(0)));
+        assert!(run(&format!("{packet}r0 = *(u8 *)(r1 +64)\nexit")).is_err());
+        assert!(run("r0 = *(u8 *)(r1 +48)\nexit").is_err());
+        // Eight bytes of stack for a helper that writes sixteen.
+        let helper = "r3 = r10\nr3 += -8\nr2 = 0\nr4 = 16\ncall 26\nexit";
+        assert!(run(helper).unwrap_err().to_string().contains("argument 3"));
+        assert!(run("r1 = 5\nr2 = r10\nr2 += -8\ncall 1\nexit").is_err());
+        assert_eq!(run("again: goto again"), Ok(None));
     }
 }
