@@ -48,6 +48,18 @@ pub fn read(bytes: &[u8], name: &str) -> Result<ObjectSpec, ReadError> {
     read_with(bytes, name, &Options::default())
 }
 
+/// Whether an object has CO-RE relocations, so that reading it takes the types of a kernel.
+///
+/// # Errors
+///
+/// Returns an error if the object is malformed.
+pub fn needs_target(bytes: &[u8]) -> Result<bool, ReadError> {
+    let elf = Elf::parse(bytes)?;
+    let Some(section) = elf.section(".BTF.ext") else { return Ok(false) };
+    let ext = BtfExt::parse(section.data)?;
+    Ok(ext.core_relos.iter().any(|section| !section.records.is_empty()))
+}
+
 /// What of its host an object may ask for.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]

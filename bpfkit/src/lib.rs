@@ -15,7 +15,7 @@ pub use bpf_runtime::{
     Place, Plain, ProgArray, Program, ProgramInfo, Redirect, Rejected, RingBuffer, Runtime,
     TestRun, TestRunOutput,
 };
-pub use open::{OpenElf, OpenError, btf_of};
+pub use open::{OpenElf, OpenError, btf_of, object_of};
 
 /// What most users need, to be taken in whole: `use bpfkit::prelude::*;`.
 pub mod prelude {

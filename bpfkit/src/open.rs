@@ -1,8 +1,11 @@
 //! Opening ELF objects: where the reader of objects meets the runtime.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use bpf_object::ReadError;
+use bpf_abi::spec::ObjectSpec;
+use bpf_btf::Btf;
+use bpf_object::{Options, ReadError};
 use bpf_runtime::{OpenObject, Runtime};
 use thiserror::Error;
 
@@ -66,9 +69,27 @@ impl OpenElf for Runtime {
 }
 
 fn read(runtime: &Runtime, name: &str, shown: &str, bytes: &[u8]) -> Result<OpenObject, OpenError> {
-    let spec = bpf_object::read(bytes, name);
+    let spec = object_of(bytes, name, || runtime.kernel_btf().cloned());
     let spec = spec.map_err(|error| OpenError::Object { name: shown.to_owned(), error })?;
     Ok(runtime.open(spec))
+}
+
+/// Reads an object; the kernel's types are asked for only if it has CO-RE relocations.
+///
+/// # Errors
+///
+/// Returns an error that names the place if the object is malformed, or asks for what the kernel
+/// has not.
+pub fn object_of(
+    bytes: &[u8],
+    name: &str,
+    kernel: impl FnOnce() -> Option<Arc<Btf>>,
+) -> Result<ObjectSpec, ReadError> {
+    let mut options = Options::default();
+    if bpf_object::needs_target(bytes)? {
+        options.target = kernel();
+    }
+    bpf_object::read_with(bytes, name, &options)
 }
 
 /// The types in an ELF object, or in a file that holds nothing else, such as
@@ -77,9 +98,9 @@ fn read(runtime: &Runtime, name: &str, shown: &str, bytes: &[u8]) -> Result<Open
 /// # Errors
 ///
 /// Returns an error if there are none, or they are malformed.
-pub fn btf_of(bytes: &[u8]) -> Result<bpf_btf::Btf, ReadError> {
+pub fn btf_of(bytes: &[u8]) -> Result<Btf, ReadError> {
     if bytes.starts_with(b"\x7fELF") {
         return bpf_object::read_btf(bytes);
     }
-    Ok(bpf_btf::Btf::parse(bytes)?)
+    Ok(Btf::parse(bytes)?)
 }

@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let kernel = types_of_kernel(args.btf.as_ref())?;
     let mut objects = Vec::new();
     for path in &args.objects {
-        objects.push((path, open(path)?));
+        objects.push((path, open(path, kernel.as_ref())?));
     }
     let programs = objects.iter().flat_map(|(path, object)| {
         object.programs.iter().map(move |program| (path, object, program))
@@ -225,12 +225,12 @@ pub(crate) fn types_of_kernel(file: Option<&PathBuf>) -> anyhow::Result<Option<A
     Ok(bytes.and_then(|bytes| Btf::parse(&bytes).ok()).map(Arc::new))
 }
 
-fn open(path: &Path) -> anyhow::Result<ObjectSpec> {
+fn open(path: &Path, kernel: Option<&Arc<Btf>>) -> anyhow::Result<ObjectSpec> {
     let bytes = read(path)?;
     // As libbpf names objects: by the file, up to the first dot.
     let name = file_name(path);
     let name = name.split('.').next().unwrap_or(&name);
-    bpfkit::object::read(&bytes, name).with_context(|| path.display().to_string())
+    bpfkit::object_of(&bytes, name, || kernel.cloned()).with_context(|| path.display().to_string())
 }
 
 fn file_name(path: &Path) -> String {
