@@ -1,4 +1,5 @@
 //! The command, as people call it: output, files and exit status.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

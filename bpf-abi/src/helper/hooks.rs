@@ -591,7 +591,7 @@ mod tests {
     #[test]
     fn every_name_in_the_tables_is_a_helper() {
         let known = |name: &&str| PROTOS.iter().any(|row| row.proto.name == *name);
-        assert!(BASE.iter().all(|name| known(name)));
+        assert!(BASE.iter().all(known));
         for row in ROWS {
             for name in row.extra {
                 assert!(known(name), "{name}");

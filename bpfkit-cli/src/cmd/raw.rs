@@ -15,7 +15,6 @@ use bpfkit::abi::spec::{AttachTo, InfoBlob, ProgramSpec};
 use bpfkit::btf::{Btf, KindCode};
 use bpfkit::isa::Slot;
 use bpfkit::verifier::described::DescribedWorld;
-use serde_json::Value;
 
 use super::verify::{report_of, types_of_kernel};
 use crate::Outcome;
@@ -186,7 +185,7 @@ fn add_map(
     program_btf: Option<&Arc<Btf>>,
 ) -> Result<(), Early> {
     let spec = map_spec(map)?;
-    let own = if map.btf == Value::from("prog") {
+    let own = if map.btf == "prog" {
         program_btf.cloned()
     } else {
         types(&document.blob(&map.btf).map_err(Early::format)?)?
