@@ -327,6 +327,7 @@ fn an_update_is_seen_by_a_program_that_began_before_it() {
 
 /// What `bpf(2)` answers to what is done with program arrays, by us and by the kernel.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table, asked twice")]
 fn what_is_refused_is_refused_with_the_kernels_number() {
     let spec = object(vec![jumps(2, &[(0, "one")])], &[("main", FIRST), ("one", &answer(1))]);
     let mut other = text::object(ProgType::SchedCls, vec![], &[("tc", "r0 = 0\nexit")]).unwrap();
