@@ -101,13 +101,13 @@ impl IdMap {
         }
     }
 
-    /// The same for a scalar of a group. The current one, if it is in none, counts as being
-    /// alone in one.
+    /// The same for a scalar of a group, however it was moved. The current one, if it is in none,
+    /// counts as being alone in one.
     ///
     /// Linux: `check_scalar_ids`.
     pub fn scalars_correspond(&mut self, old: Link, cur: Option<Link>) -> bool {
-        let cur = cur.map_or_else(|| self.lone(), Self::member);
-        self.pair(Self::member(old), cur)
+        let cur = cur.map_or_else(|| self.lone(), |link| link.id.number());
+        self.pair(old.id.number(), cur)
     }
 
     /// Linux: an `id` with `BPF_ADD_CONST64` or `BPF_ADD_CONST32`.
