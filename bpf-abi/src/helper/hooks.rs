@@ -36,6 +36,9 @@ pub enum Lookup {
 impl Hook<'_> {
     /// What this hook says to the helper with this number.
     pub fn helper(&self, id: u32) -> Lookup {
+        if id == 0 {
+            return Lookup::NotHere("unspec");
+        }
         let from = PROTOS.partition_point(|row| row.proto.id < id);
         let rows: &[ProtoRow] = &PROTOS[from..];
         let count = rows.iter().take_while(|row| row.proto.id == id).count();

@@ -129,7 +129,7 @@ fn visit(env: &mut Env<'_>, pc: Pc) -> Open {
         }
         opcode if target.is_some() => {
             env.note_mut(pc).prune_point = true;
-            env.note_mut(pc).force_checkpoint |= opcode == whole::MAY_GOTO;
+            env.note_mut(pc).force_checkpoint |= opcode == whole::MAY_GOTO && slot.src == 0;
             mark_prune_and_jump(env, target);
             [after, target]
         }

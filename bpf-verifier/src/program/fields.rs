@@ -5,12 +5,17 @@
 //! to the instruction, so that a program whose bad instruction is dead is accepted. What is not
 //! decoded stands in the program as [`Insn::SecondSlot`], which no path ever reaches otherwise.
 
-use bpf_isa::opcode::{Mode, atomic, whole};
-use bpf_isa::{Class, DecodeErrorKind, Insn, Noticed, Pc, Program, Slot, decode, decode_slots};
+use bpf_isa::opcode::{Mode, SOURCE_IS_REGISTER, atomic, whole};
+use bpf_isa::{
+    Class, DecodeErrorKind, Family, Insn, JumpOp, Noticed, Pc, Program, Reg, Slot, decode,
+    decode_slots,
+};
 
 use crate::env::{Env, InsnNote};
 use crate::error::Reason;
 use crate::program::ProgramError;
+use crate::state::State;
+use crate::walk::WalkError;
 
 /// Decodes the program, and makes room for what will be noted of it.
 pub(super) fn decode_program(env: &mut Env<'_>) {
@@ -39,14 +44,39 @@ pub(super) fn check_up_front(slots: &[Slot], pc: Pc) -> Result<(), ProgramError>
 ///
 /// # Errors
 ///
-/// Returns an error if its unused fields are not zero, or a register has no possible number.
-pub fn check_walking(env: &Env<'_>, pc: Pc) -> Result<(), Reason> {
+/// Returns an error if its unused fields are not zero, or a register has no possible number. If
+/// it would read another register before that is noticed, and nothing was written to that, this
+/// is the error.
+pub fn check_walking(env: &Env<'_>, state: &State, pc: Pc) -> Result<(), Reason> {
     if env.insn(pc) != Some(Insn::SecondSlot) {
         return Ok(());
     }
-    match malformed(&env.spec.insns, pc) {
-        Some(kind) => Err(ProgramError::Malformed(kind).into()),
-        None => Ok(()),
+    let Some(kind) = malformed(&env.spec.insns, pc) else { return Ok(()) };
+    let slot = env.spec.insns[pc.index()];
+    if let Some(reg) = read_first(slot, kind).and_then(Reg::new)
+        && state.reg(reg).is_none()
+    {
+        return Err(WalkError::Unreadable { reg }.into());
+    }
+    Err(ProgramError::Malformed(kind).into())
+}
+
+/// The number of the register that is read before the fault is noticed. Comparisons read their
+/// left operand first, everything else its right one.
+fn read_first(slot: Slot, kind: DecodeErrorKind) -> Option<u8> {
+    let is_comparison = matches!(Class::of(slot.opcode), Some(Class::Jmp | Class::Jmp32))
+        && JumpOp::of(slot.opcode).is_some();
+    let uses_register = slot.opcode & SOURCE_IS_REGISTER != 0;
+    match kind {
+        DecodeErrorKind::Reserved(Family::JumpIf) => Some(slot.dst),
+        DecodeErrorKind::Register(number) if is_comparison && number == slot.src => Some(slot.dst),
+        DecodeErrorKind::Register(number) if is_comparison || number != slot.dst => None,
+        DecodeErrorKind::Register(_) => match Class::of(slot.opcode)? {
+            Class::Alu32 | Class::Alu64 if uses_register => Some(slot.src),
+            Class::Ldx | Class::Stx => Some(slot.src),
+            Class::Alu32 | Class::Alu64 | Class::Ld | Class::St | Class::Jmp | Class::Jmp32 => None,
+        },
+        _ => None,
     }
 }
 

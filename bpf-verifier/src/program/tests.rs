@@ -93,9 +93,10 @@ fn slots_that_are_no_instructions_are_refused_before_the_walk_or_in_it() {
     let options = everything();
     let mut env = Env::new(&spec, &world, &options);
     before_attach(&mut env).unwrap();
-    let reason = check_walking(&env, Pc(0)).unwrap_err();
+    let state = State::new(SubprogId::MAIN);
+    let reason = check_walking(&env, &state, Pc(0)).unwrap_err();
     assert_eq!(reason.to_string(), "BPF_MOV uses reserved fields");
-    assert_eq!(check_walking(&env, Pc(1)), Ok(()));
+    assert_eq!(check_walking(&env, &state, Pc(1)), Ok(()));
 }
 
 #[test]

@@ -228,7 +228,7 @@ impl Walk<'_, '_> {
             self.paths.record(self.pc);
         }
         self.print_before();
-        program::check_walking(self.env, self.pc)?;
+        program::check_walking(self.env, &self.state, self.pc)?;
         self.prev = Some(self.pc);
         self.env.note_mut(self.pc).seen = true;
         self.env.begin_stack_writes(&self.state, self.pc);
