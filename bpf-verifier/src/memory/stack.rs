@@ -521,6 +521,9 @@ fn write_variable(
             zero_used = true;
             continue;
         }
+        if slot.is_spill() {
+            slot.kinds.iter_mut().for_each(scrub);
+        }
         let kind = &mut slot.kinds[byte_at(at)];
         *kind = if zero && *kind == ByteKind::Zero {
             zero_used = true;

@@ -287,7 +287,7 @@ impl Tnum {
 impl fmt::Display for Tnum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.mask, self.value) {
-            (0, 0) => f.write_str("0"),
+            (0, value) if value <= u64::from(u16::MAX) => write!(f, "{value}"),
             (0, value) => write!(f, "{value:#x}"),
             (mask, value) => write!(f, "({value:#x}; {mask:#x})"),
         }
