@@ -370,8 +370,11 @@ fn object_result(cx: &mut StepCx<'_, '_>, meta: &Meta, id: TypeId) -> Pointer {
         PtrFlags::UNTRUSTED
     } else if meta.has(KfuncFlags::RCU_PROTECTED) || in_rcu {
         PtrFlags::RCU
-    } else {
+    } else if meta.has(KfuncFlags::ITER_NEXT) {
         PtrFlags::TRUSTED
+    } else {
+        // What is acquired is safe for the reference that is held.
+        PtrFlags::empty()
     };
     Pointer::to(PointerKind::Btf { ty }).with(flags)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpf_abi::prog::{AttachType, ProgType};
-use bpf_btf::{Btf, KindCode, Target, TypeId};
+use bpf_btf::{Btf, KindCode, Target, TypeId, WalkError};
 use bpf_isa::Reg;
 
 use crate::cx::StepCx;
@@ -277,9 +277,7 @@ fn check_access(
     let at = u32::try_from(off).unwrap_or(u32::MAX);
     let (mut id, mut at) = (ty.id, at);
     loop {
-        let found = btf
-            .walk(id, at, size)
-            .map_err(|error| MemoryError::BtfWalk { text: error.to_string() })?;
+        let found = btf.walk(id, at, size).map_err(|error| walk_error(&error))?;
         match found.what {
             Target::Scalar => return Ok(None),
             Target::Composite(inner) => (id, at) = (inner, 0),
@@ -310,6 +308,16 @@ fn check_access(
                 return Ok(Some((to, flags)));
             }
         }
+    }
+}
+
+fn walk_error(error: &WalkError) -> MemoryError {
+    let text = error.to_string();
+    match error {
+        WalkError::BeyondStruct { .. }
+        | WalkError::BeyondMember { .. }
+        | WalkError::PartOfPointer { .. } => MemoryError::BtfWalk { text },
+        _ => MemoryError::BtfNoField { text },
     }
 }
 

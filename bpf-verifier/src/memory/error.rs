@@ -124,7 +124,8 @@ refusals! {
         EACCES MapPtrNegative { reg: Reg, name: String, off: i64 }
             "{reg} is {name} invalid negative access: off={off}";
         EACCES MapPtrWritten { name: String } "only read from {name} is supported";
-        EINVAL BtfWalk { text: String } "{text}";
+        EACCES BtfWalk { text: String } "{text}";
+        EINVAL BtfNoField { text: String } "{text}";
         EACCES BtfField { text: String } "{text}";
         EACCES NoKernelTypes
             "the types of the kernel are not known: no BTF was given";

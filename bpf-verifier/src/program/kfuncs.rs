@@ -1,6 +1,7 @@
 //! What the passes need to know of a kernel function before any path is walked.
 
 use bpf_abi::helper::HelperFlags;
+use bpf_abi::kfunc;
 use bpf_btf::{Btf, Kind, TypeId};
 
 use crate::env::Env;
@@ -130,6 +131,11 @@ pub(super) fn effects(env: &Env<'_>, id: i32, btf: i16) -> Effects {
 /// How a call of it uses registers.
 pub(super) fn summary(env: &Env<'_>, id: i32, btf: i16) -> Option<Summary> {
     let called = name(env, id, btf)?;
+    let spec = env.spec;
+    let row = kfunc::find(called)?;
+    if !row.callers.include(spec.prog_type, spec.expected_attach_type) {
+        return None;
+    }
     let types = env.host.kernel_btf()?;
     let proto = types.func_proto(TypeId(u32::try_from(id).ok()?))?;
     Some(Summary {
