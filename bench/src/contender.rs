@@ -10,6 +10,9 @@ use crate::stats::Times;
 /// How long a round of one contender aims to be, in nanoseconds.
 const ROUND: f64 = 60_000.0;
 
+/// How many runs a round has at most.
+const MOST: u32 = 40_000;
+
 /// Something that runs one program on one packet.
 pub(crate) trait Contender {
     /// Puts the maps back as they were in the beginning.
@@ -41,10 +44,15 @@ pub(crate) struct Runner {
 impl Runner {
     /// Gets ready: how many runs make a round.
     pub(crate) fn new(mut contender: Box<dyn Contender>) -> anyhow::Result<Self> {
-        let once = contender.time(10)?.max(1.0);
-        let repeat = (ROUND / once).clamp(5.0, 20_000.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-        let repeat = repeat as u32;
+        // The first runs find nothing in the caches: a round's worth of them is thrown away.
+        let mut repeat = 5;
+        while repeat < MOST {
+            let total = contender.time(repeat)? * f64::from(repeat);
+            if total >= ROUND {
+                break;
+            }
+            repeat *= 2;
+        }
         Ok(Self { contender, repeat, times: Times::default() })
     }
 

@@ -3,7 +3,7 @@
 //! | what | convention | arguments |
 //! |---|---|---|
 //! | body of a function | `Tail` | as many of R1 to R5 as it takes, then the run if it wants it |
-//! | body of the main function | `Tail` | the context, the run |
+//! | body of the main function | `Tail`, or C | the context, the run |
 //! | helper, [`HelperFn`](bpf_abi::exec::HelperFn) | C | the run, R1 to R5 |
 //! | address of a function, as programs see it | C | the run, R1 to R5 |
 //!
@@ -11,6 +11,9 @@
 //! calls from zero. A tail call leaves a body's frame and jumps to the next program's body, past
 //! the prologue. The count is in r15 and nowhere else, so calls between functions share it by
 //! themselves, and every body may assume that it alone changes it.
+//!
+//! A program that takes no tail calls needs none of that: its main function is a C function, which
+//! saves what it changes and nothing else. It may still be jumped to by a tail call.
 
 #![expect(unsafe_code, reason = "the jumps into compiled code")]
 
@@ -61,10 +64,12 @@ fn signature(convention: CallConv, params: usize) -> Signature {
 
 /// The signature of a function's body.
 pub(crate) fn body(function: &Function) -> Signature {
-    signature(CallConv::Tail, usize::from(function.arity) + usize::from(function.wants_cx))
+    let convention = if function.is_c { CallConv::SystemV } else { CallConv::Tail };
+    signature(convention, usize::from(function.arity) + usize::from(function.wants_cx))
 }
 
-/// The signature of every main function's body.
+/// The signature of the main functions that tail calls jump to. C's is the same but for what is
+/// saved, and who jumps has nothing left to be saved.
 pub(crate) fn main_body() -> Signature {
     signature(CallConv::Tail, 2)
 }
@@ -96,8 +101,6 @@ pub(crate) unsafe extern "C" fn enter(ctx: u64, cx: *mut RunCx, body: u64) -> u6
     core::arch::naked_asm!(
         "push rbp",
         "mov rbp, rsp",
-        "cmp rsp, [rsi + {stack_limit}]",
-        "jb 2f",
         "push r15",
         "push r14",
         "push r13",
@@ -115,15 +118,24 @@ pub(crate) unsafe extern "C" fn enter(ctx: u64, cx: *mut RunCx, body: u64) -> u6
         "pop r15",
         "pop rbp",
         "ret",
-        "2:",
-        "mov dword ptr [rsi + {tail_calls}], {exhausted}",
-        "xor eax, eax",
-        "pop rbp",
-        "ret",
-        stack_limit = const RunCx::STACK_LIMIT_OFFSET,
         tail_calls = const RunCx::TAIL_CALLS_OFFSET,
-        exhausted = const RunCx::STACK_EXHAUSTED,
     )
+}
+
+/// Enters the body of a main function that is a C function.
+///
+/// # Safety
+///
+/// As for [`enter`]; and `body` is such a body, not a slot.
+#[inline]
+pub(crate) unsafe fn enter_directly(ctx: u64, cx: *mut RunCx, body: u64) -> u64 {
+    let body = std::ptr::with_exposed_provenance::<()>(address(body));
+    // SAFETY: [code-outlives-calls] the number is the address of a function of this very type.
+    let body = unsafe {
+        std::mem::transmute::<*const (), unsafe extern "C" fn(u64, *mut RunCx) -> u64>(body)
+    };
+    // SAFETY: [verified-memory] by the caller.
+    unsafe { body(ctx, cx) }
 }
 
 /// How helpers call a function of the running program: see

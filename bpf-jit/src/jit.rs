@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bpf_abi::exec::{ProgCounters, RunCx};
@@ -352,8 +353,9 @@ impl Assembly {
         let mut keep = Vec::with_capacity(image.maps.len() + 1);
         keep.extend(image.maps.iter().map(|map| Arc::clone(&map.keep)));
         let main = chunk.address() + self.pieces[0].start as u64;
+        let direct = AtomicBool::new(layout.functions.first().is_some_and(|main| main.is_c));
         let (pieces, slots) = (self.pieces, self.slots);
-        Ok(Compiled { chunk, main, pieces, names, slots, keep })
+        Ok(Compiled { chunk, main, direct, pieces, names, slots, keep })
     }
 }
 
@@ -366,6 +368,8 @@ impl Assembly {
 pub struct Compiled {
     chunk: Chunk,
     main: u64,
+    /// Whether the main function is a C function whose slot was never pointed elsewhere.
+    direct: AtomicBool,
     pieces: Vec<Piece>,
     names: Vec<String>,
     slots: SlotMode,
@@ -393,6 +397,16 @@ impl Compiled {
     pub unsafe fn run(&self, cx: &mut RunCx, ctx: u64) -> u64 {
         cx.callback = Some(abi::call_back);
         cx.ctx = ctx;
+        if cx.stack_limit != 0 && is_stack_below(cx.stack_limit) {
+            cx.tail_calls = RunCx::STACK_EXHAUSTED;
+            return 0;
+        }
+        if self.direct.load(Ordering::Relaxed) {
+            cx.tail_calls = 0;
+            // SAFETY: [verified-memory] as below; the body is entered past its slot, so it is what
+            // it was compiled to be.
+            return unsafe { abi::enter_directly(ctx, cx, self.entry()) };
+        }
         // SAFETY: [verified-memory] the image was vouched for, and the caller keeps the rest.
         unsafe { abi::enter(ctx, cx, self.main) }
     }
@@ -411,7 +425,8 @@ impl Compiled {
     /// The entry slot of a function, counted in the order of their places.
     pub fn slot(&self, function: usize) -> Option<EntrySlot<'_>> {
         let piece = self.pieces.iter().find(|piece| piece.part == Part::Function(function))?;
-        Some(EntrySlot::new(&self.chunk, piece.start, self.slots))
+        let direct = (function == 0).then_some(&self.direct);
+        Some(EntrySlot::new(&self.chunk, piece.start, self.slots, direct))
     }
 
     /// How many functions it has.
@@ -435,4 +450,11 @@ impl Compiled {
     pub(crate) fn name(&self, function: usize) -> &str {
         self.names.get(function).map_or("", String::as_str)
     }
+}
+
+/// Whether the stack has grown below `limit`.
+#[inline(never)]
+fn is_stack_below(limit: u64) -> bool {
+    let here = 0u8;
+    (std::ptr::from_ref(&here).addr() as u64) < limit
 }

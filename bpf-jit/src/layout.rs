@@ -10,6 +10,9 @@ use crate::error::CompileError;
 /// How many instructions a loop's latch may have to be copied to those who jump to it.
 const LATCH_LENGTH: usize = 4;
 
+/// The number of `bpf_tail_call`.
+pub(crate) const TAIL_CALL: i32 = 12;
+
 /// How many jumps to jumps are followed.
 const THREADED_JUMPS: usize = 64;
 
@@ -31,6 +34,8 @@ pub(crate) struct Function {
     pub(crate) arity: u8,
     /// Whether it takes the run as its last argument.
     pub(crate) wants_cx: bool,
+    /// Whether its body is a C function: the main function's, if nobody takes tail calls.
+    pub(crate) is_c: bool,
     /// Whether its address is taken.
     pub(crate) is_callback: bool,
     /// How much stack it is known to use, in bytes.
@@ -95,6 +100,7 @@ impl Layout {
                 start: subprog.start,
                 arity: 0,
                 wants_cx: all_want_cx,
+                is_c: false,
                 is_callback: subprog.is_callback,
                 stack_depth: u32::from(subprog.stack_depth),
                 blocks: Blocks { image, subprog }.find()?,
@@ -103,7 +109,10 @@ impl Layout {
         let mut layout = Self { functions, by_start };
         layout.mark_callbacks(image)?;
         layout.find_arguments(image, &subprogs)?;
-        for function in &mut layout.functions {
+        let tail_call = Insn::Call(Call::Helper(TAIL_CALL));
+        let takes_tail_calls = image.program.insns().contains(&tail_call);
+        for (number, function) in layout.functions.iter_mut().enumerate() {
+            function.is_c = number == 0 && !takes_tail_calls;
             copy_latches(function);
         }
         Ok(layout)

@@ -143,7 +143,7 @@ mod tests {
             assert!(listing.contains(part), "no {part:?} in\n{listing}");
         }
         let clif = jit.clif(&image).unwrap();
-        assert!(clif.contains("function u0:0(i64, i64) -> i64 tail {"), "{clif}");
+        assert!(clif.contains("function u0:0(i64, i64) -> i64 system_v {"), "{clif}");
         assert!(clif.contains("function u0:1(i64) -> i64 tail {"), "{clif}");
     }
 }

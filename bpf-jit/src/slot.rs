@@ -16,7 +16,7 @@
 //!   slot      0f 1f 00  e9 rel32           idle: rel32 is 0
 //! ```
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::code::Chunk;
 use crate::jit::SlotMode;
@@ -47,6 +47,8 @@ pub struct EntrySlot<'a> {
     chunk: &'a Chunk,
     at: usize,
     mode: SlotMode,
+    /// Of the main function: whether runs may enter the body directly, past the slot.
+    direct: Option<&'a AtomicBool>,
 }
 
 /// What a slot does.
@@ -59,8 +61,13 @@ pub enum SlotState {
 }
 
 impl<'a> EntrySlot<'a> {
-    pub(crate) const fn new(chunk: &'a Chunk, at: usize, mode: SlotMode) -> Self {
-        Self { chunk, at, mode }
+    pub(crate) const fn new(
+        chunk: &'a Chunk,
+        at: usize,
+        mode: SlotMode,
+        direct: Option<&'a AtomicBool>,
+    ) -> Self {
+        Self { chunk, at, mode, direct }
     }
 
     /// The address that every call of the function goes to.
@@ -111,6 +118,9 @@ impl<'a> EntrySlot<'a> {
         };
         let distance = target.wrapping_sub(self.address() + end).cast_signed();
         let Ok(displacement) = i32::try_from(distance) else { return false };
+        if let Some(direct) = self.direct {
+            direct.store(false, Ordering::Release);
+        }
         match self.mode {
             SlotMode::Word => {
                 let [a, b, c, d] = displacement.to_le_bytes();

@@ -12,13 +12,12 @@ use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, Value};
 use super::{Lower, Mode, index};
 use crate::abi::{self, Name};
 use crate::error::CompileError;
+use crate::layout::TAIL_CALL;
 
 /// The number of `bpf_map_lookup_elem`.
 pub(super) const MAP_LOOKUP: i32 = 1;
 /// The number of `bpf_get_smp_processor_id`.
 const SMP_PROCESSOR_ID: i32 = 8;
-/// The number of `bpf_tail_call`.
-const TAIL_CALL: i32 = 12;
 
 impl Lower<'_> {
     /// A call, whose result is R0.

@@ -50,6 +50,27 @@ fn a_slot_goes_elsewhere_and_back() {
 }
 
 #[test]
+fn the_main_function_can_be_replaced_by_one_that_takes_tail_calls() {
+    // What replaces it keeps no registers, and is entered so; in place of it a program that
+    // needs no prologue is entered directly.
+    for mode in [SlotMode::Word, SlotMode::Displacement] {
+        let jit = in_mode(mode);
+        let old = jit.compile(&vouch(parts(vec![mov_imm(Reg::R0, 1), Insn::Exit]))).unwrap();
+        let mut insns: Vec<Insn> = (6..=9).map(|n| mov_imm(Reg::new(n).unwrap(), 7)).collect();
+        insns.extend([super::helper(12), mov_imm(Reg::R0, 2), Insn::Exit]);
+        let new = jit.compile(&vouch(parts(insns))).unwrap();
+        assert_eq!(run(&old, &mut 0u64), 1);
+        #[expect(unsafe_code, reason = "both are main functions")]
+        // SAFETY: [slot-target] both take a context, and both outlive the test's runs.
+        let could = unsafe { old.slot(0).unwrap().jump(new.entry()) };
+        assert!(could);
+        assert_eq!(run(&old, &mut 0u64), 2);
+        old.slot(0).unwrap().reset();
+        assert_eq!(run(&old, &mut 0u64), 1);
+    }
+}
+
+#[test]
 fn a_target_out_of_reach_changes_nothing() {
     let compiled = compile(parts(caller(1)));
     let slot = compiled.slot(1).unwrap();
