@@ -11,6 +11,7 @@
 //!   jne far      0f 85 rel32    becomes    jne near    75 rel8
 //!   jmp far      e9 rel32       becomes    jmp near    eb rel8
 //!   a loop that crosses a line          is moved to where it crosses none, by nops before it
+//!   add N,%rsp; mov %rbp,%rsp; pop %rbp     becomes    leave
 //! ```
 //!
 //! What cannot be taken apart stays as it is.
@@ -20,11 +21,16 @@ use iced_x86::{Decoder, DecoderOptions, Instruction};
 /// The line of the processor's caches, in bytes.
 pub(crate) const LINE: usize = 64;
 
-/// Loops of more bytes are not moved.
-const LONGEST_LOOP: usize = 3 * LINE;
+/// Loops of more bytes are not moved: to them a line more is little.
+const LONGEST_LOOP: usize = 2 * LINE;
 
 /// What aligns the constants behind the code.
 const DATA_ALIGN: usize = 16;
+
+/// `mov %rbp,%rsp`, `pop %rbp`, and `leave`, which is both.
+const MOV_RBP_RSP: [u8; 3] = [0x48, 0x89, 0xec];
+const POP_RBP: [u8; 1] = [0x5d];
+const LEAVE: u8 = 0xc9;
 
 /// Nops of 0 to 9 bytes, as the processors' makers recommend them.
 const NOPS: [&[u8]; 10] = [
@@ -89,6 +95,10 @@ enum Kind {
     Plain,
     /// It jumps to the instruction with index `to`, with the short form's opcode `opcode`.
     Jump { to: usize, opcode: u8, is_short: bool },
+    /// It is `leave` now, for itself and the next.
+    Leave,
+    /// Others do its work.
+    Gone,
     /// It refers to a constant behind the code; its displacement is at this byte of it.
     Constant { field: usize, target: usize },
 }
@@ -104,6 +114,8 @@ impl Item {
     fn len(&self) -> usize {
         match self.kind {
             Kind::Jump { is_short: true, .. } => 2,
+            Kind::Leave => 1,
+            Kind::Gone => 0,
             Kind::Jump { is_short: false, .. } | Kind::Plain | Kind::Constant { .. } => {
                 self.old_len
             }
@@ -149,7 +161,34 @@ impl Finisher {
         }
         let mut finisher = Self { items, data, start };
         finisher.link()?;
+        finisher.leave(code);
         Some(finisher)
+    }
+
+    /// Where a frame is left, `leave` does all of it: what is added to the stack pointer before
+    /// it is overwritten is lost.
+    fn leave(&mut self, code: &[u8]) {
+        let mut is_target = vec![false; self.items.len()];
+        for item in &self.items {
+            if let Kind::Jump { to, .. } = item.kind {
+                is_target[to] = true;
+            }
+        }
+        let bytes = |item: Item| code.get(item.old..item.old + item.old_len).unwrap_or_default();
+        for at in 1..self.items.len() {
+            let (before, now) = (self.items[at - 1], self.items[at]);
+            if bytes(now) != MOV_RBP_RSP {
+                continue;
+            }
+            if matches!(bytes(before), [0x48, 0x83 | 0x81, 0xc4, ..]) {
+                self.items[at - 1].kind = Kind::Gone;
+            }
+            let next = self.items.get(at + 1).copied();
+            if next.is_some_and(|next| bytes(next) == POP_RBP) && !is_target[at + 1] {
+                self.items[at].kind = Kind::Leave;
+                self.items[at + 1].kind = Kind::Gone;
+            }
+        }
     }
 
     /// Finds the instructions that jumps lead to, and the loops.
@@ -262,6 +301,8 @@ impl Finisher {
             let old = code.get(item.old..item.old + item.old_len)?;
             match item.kind {
                 Kind::Plain => bytes.extend_from_slice(old),
+                Kind::Leave => bytes.push(LEAVE),
+                Kind::Gone => {}
                 Kind::Jump { opcode, is_short: true, .. } => {
                     let distance = i8::try_from(self.distance(at)?).ok()?;
                     bytes.extend_from_slice(&[opcode, distance.cast_unsigned()]);
@@ -408,6 +449,18 @@ mod tests {
         let finished = finish(&code, &[1], 0);
         assert_eq!(finished.place_of(1), 1);
         assert_eq!(finished.bytes[..5], [0xe8, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn frames_are_left_by_one_instruction() {
+        let code = [0x48, 0x83, 0xc4, 0x10, 0x48, 0x89, 0xec, 0x5d, 0xc3];
+        let finished = finish(&code, &[], 0);
+        assert_eq!(finished.bytes, [LEAVE, 0xc3]);
+        assert_eq!(finished.place_of(8), 1);
+        // Who jumps to the second half finds it.
+        let jump = [&[0x0f, 0x84, 3, 0, 0, 0][..], &[0x48, 0x89, 0xec, 0x5d, 0xc3]].concat();
+        let expected = [0x74, 3, 0x48, 0x89, 0xec, 0x5d, 0xc3];
+        assert_eq!(finish(&jump, &[], 0).bytes, expected);
     }
 
     #[test]
