@@ -127,11 +127,14 @@ fn kernel_btf() -> Arc<Btf> {
         let (iter, int_ptr) = (btf.ptr(iter), btf.ptr(int));
         let new = btf.proto(int, &[("it", iter), ("start", int), ("end", int)]);
         let next = btf.proto(int_ptr, &[("it", iter)]);
+        let nothing = btf.proto(TypeId(0), &[]);
         let destroy = btf.proto(TypeId(0), &[("it", iter)]);
         let functions = [
             (64211, "bpf_iter_num_destroy", destroy),
             (64214, "bpf_iter_num_new", new),
             (64217, "bpf_iter_num_next", next),
+            (65453, "bpf_rcu_read_lock", nothing),
+            (65455, "bpf_rcu_read_unlock", nothing),
         ];
         for (id, name, proto) in functions {
             while btf.fwd("filler", Fwd::Struct) != TypeId(id - 1) {}

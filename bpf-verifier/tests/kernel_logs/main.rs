@@ -22,10 +22,14 @@ const COMPARED: &[(&str, &[&str])] = &[
     ("04_loop", &[]),
     ("05_packet", &[]),
     ("06_call", &[]),
+    ("07_global", &[]),
     ("08_tailcall", &[]),
+    ("09_spinlock", &[]),
     ("10_spill", &[]),
     ("11_rejected", &[]),
     ("12_precision", &[]),
+    ("13_refs", &[]),
+    ("14_v4", &[]),
 ];
 
 #[test]
