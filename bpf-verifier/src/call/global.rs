@@ -74,10 +74,8 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, subprog: SubprogId) -> Result<Option
         let cause = if text.is_empty() { text } else { format!("{text}\n") };
         return Err(CallError::GlobalArgs { cause, subprog: subprog.0, name }.into());
     }
-    if cx.env.log.shows_paths() {
-        let subprog = subprog.0;
-        cx.env.log.print(format_args!("Func#{subprog} ('{name}') is global and assumed valid.\n"));
-    }
+    let number = subprog.0;
+    cx.env.log.print(format_args!("Func#{number} ('{name}') is global and assumed valid.\n"));
     if moves_packet {
         forget_packets(cx);
     }

@@ -30,6 +30,7 @@ const COMPARED: &[(&str, &[&str])] = &[
     ("12_precision", &[]),
     ("13_refs", &[]),
     ("14_v4", &[]),
+    ("20_helpers", &[]),
 ];
 
 #[test]
