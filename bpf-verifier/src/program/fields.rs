@@ -5,7 +5,7 @@
 //! to the instruction, so that a program whose bad instruction is dead is accepted. What is not
 //! decoded stands in the program as [`Insn::SecondSlot`], which no path ever reaches otherwise.
 
-use bpf_isa::opcode::{Mode, SOURCE_IS_REGISTER, atomic, whole};
+use bpf_isa::opcode::{Mode, SOURCE_IS_REGISTER, SizeField, atomic, whole};
 use bpf_isa::{
     Class, DecodeErrorKind, Family, Insn, JumpOp, Noticed, Pc, Program, Reg, Slot, decode,
     decode_slots,
@@ -89,11 +89,11 @@ pub(super) fn meant(slots: &[Slot], pc: Pc) -> Option<Insn> {
     (0..16).find_map(|zeroed| {
         let keep = |bit: u8| zeroed & bit == 0;
         let repaired = Slot {
+            opcode: if is_atomic(slot) { slot.opcode | SizeField::DW.bits() } else { slot.opcode },
             dst: if keep(8) { register(slot.dst) } else { 0 },
             src: if keep(4) { register(slot.src) } else { 0 },
             off: if keep(2) { slot.off } else { 0 },
             imm: if keep(1) { slot.imm } else { least_imm(slot) },
-            ..slot
         };
         decode(repaired, next, pc).ok()
     })
@@ -101,10 +101,17 @@ pub(super) fn meant(slots: &[Slot], pc: Pc) -> Option<Insn> {
 
 /// An immediate that says as little as possible.
 const fn least_imm(slot: Slot) -> i32 {
-    match (slot.opcode, Class::of(slot.opcode), Mode::of(slot.opcode)) {
-        (whole::TO_LE | whole::TO_BE | whole::BSWAP, _, _) => 64,
+    match slot.opcode {
+        whole::TO_LE | whole::TO_BE | whole::BSWAP => 64,
         // Of an atomic operation that does not exist, whether it fetches still counts.
-        (_, Some(Class::Stx), Some(Mode::Atomic)) => slot.imm & atomic::FETCH,
+        _ if is_atomic(slot) => slot.imm & atomic::FETCH,
         _ => 0,
     }
+}
+
+const fn is_atomic(slot: Slot) -> bool {
+    matches!(
+        (Class::of(slot.opcode), Mode::of(slot.opcode)),
+        (Some(Class::Stx), Some(Mode::Atomic))
+    )
 }
