@@ -81,12 +81,12 @@ fn extra(env: &Env<'_>, index: usize) -> u32 {
     let inlines_loop = pcs().any(|pc| {
         matches!(env.note(pc).loop_callback, Agreed::One(_)) && calls_loop_helper(env, pc)
     });
-    let may_goto = pcs().any(|pc| matches!(env.insn(pc), Some(bpf_isa::Insn::MayGoto { .. })));
+    let may_goto = pcs().any(|pc| matches!(env.insn(pc), Some(Insn::MayGoto { .. })));
     let rounding = subprog.stack_depth.next_multiple_of(8) - subprog.stack_depth;
     let for_loop = if inlines_loop { LOOP_EXTRA + rounding } else { 0 };
     for_loop + if may_goto { MAY_GOTO_EXTRA } else { 0 }
 }
 
 fn calls_loop_helper(env: &Env<'_>, pc: Pc) -> bool {
-    matches!(env.insn(pc), Some(bpf_isa::Insn::Call(bpf_isa::Call::Helper(LOOP))))
+    matches!(env.insn(pc), Some(Insn::Call(Call::Helper(LOOP))))
 }

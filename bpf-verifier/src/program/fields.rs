@@ -67,17 +67,19 @@ fn read_first(slot: Slot, kind: DecodeErrorKind) -> Option<u8> {
     let is_comparison = matches!(Class::of(slot.opcode), Some(Class::Jmp | Class::Jmp32))
         && JumpOp::of(slot.opcode).is_some();
     let uses_register = slot.opcode & SOURCE_IS_REGISTER != 0;
-    match kind {
-        DecodeErrorKind::Reserved(Family::JumpIf) => Some(slot.dst),
-        DecodeErrorKind::Register(number) if is_comparison && number == slot.src => Some(slot.dst),
-        DecodeErrorKind::Register(number) if is_comparison || number != slot.dst => None,
-        DecodeErrorKind::Register(_) => match Class::of(slot.opcode)? {
-            Class::Alu32 | Class::Alu64 if uses_register => Some(slot.src),
-            Class::Ldx | Class::Stx => Some(slot.src),
-            Class::Alu32 | Class::Alu64 | Class::Ld | Class::St | Class::Jmp | Class::Jmp32 => None,
-        },
-        _ => None,
+    if kind == DecodeErrorKind::Reserved(Family::JumpIf) {
+        return Some(slot.dst);
     }
+    let DecodeErrorKind::Register(number) = kind else { return None };
+    if is_comparison {
+        return (number == slot.src).then_some(slot.dst);
+    }
+    let reads_right = match Class::of(slot.opcode)? {
+        Class::Ldx | Class::Stx => true,
+        Class::Alu32 | Class::Alu64 => uses_register,
+        Class::Ld | Class::St | Class::Jmp | Class::Jmp32 => false,
+    };
+    (reads_right && number == slot.dst).then_some(slot.src)
 }
 
 /// What a malformed instruction would be if its unused fields were zero: its effects count until
