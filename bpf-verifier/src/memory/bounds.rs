@@ -7,7 +7,7 @@ use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::{Access, MemoryError, What, pointer_name, variable_part};
 use crate::scalar::Tnum;
-use crate::state::{PacketRange, Pointer, PointerKind, Value};
+use crate::state::{Number, PacketRange, Pointer, PointerKind, Value};
 
 /// Variable offsets from here on are not followed: sums with them could overflow.
 ///
@@ -212,7 +212,10 @@ pub(crate) fn check_scalar_alignment(
 ) -> Result<(), MemoryError> {
     let strict = is_strict(cx, access);
     let var = value.map_or(Tnum::UNKNOWN, |value| variable_part(value).bits);
-    check_generic("", var, 0, access, strict)
+    // The kernel keeps a scalar's distance from its group where a pointer's offset is.
+    let fixed =
+        value.and_then(Value::as_scalar).and_then(Number::delta).map_or(0, |delta| delta.by);
+    check_generic("", var, fixed, access, strict)
 }
 
 /// Linux: `check_generic_ptr_alignment`.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bpf_abi::map::MapType;
 use bpf_abi::prog::{AttachType, ProgType};
 use bpf_btf::{Btf, KindCode, Target, TypeId, WalkError};
 use bpf_isa::Reg;
@@ -404,6 +405,42 @@ pub(crate) fn check_argument(
     check_access(cx, pointer, reg, off, size, false).map(|_| ())
 }
 
+/// The kernel's structure of a map of this type. Linux: `map_btf_id`.
+const fn structure_of(map_type: MapType) -> &'static str {
+    match map_type {
+        MapType::Array
+        | MapType::PercpuArray
+        | MapType::ProgArray
+        | MapType::PerfEventArray
+        | MapType::CgroupArray
+        | MapType::ArrayOfMaps => "bpf_array",
+        MapType::Hash
+        | MapType::PercpuHash
+        | MapType::LruHash
+        | MapType::LruPercpuHash
+        | MapType::HashOfMaps => "bpf_htab",
+        MapType::LpmTrie => "lpm_trie",
+        MapType::Ringbuf | MapType::UserRingbuf => "bpf_ringbuf_map",
+        MapType::StackTrace => "bpf_stack_map",
+        MapType::Queue | MapType::Stack => "bpf_queue_stack",
+        MapType::BloomFilter => "bpf_bloom_filter",
+        MapType::SkStorage
+        | MapType::InodeStorage
+        | MapType::TaskStorage
+        | MapType::CgrpStorage => "bpf_local_storage_map",
+        MapType::Devmap | MapType::DevmapHash => "bpf_dtab",
+        MapType::Cpumap => "bpf_cpu_map",
+        MapType::Xskmap => "xsk_map",
+        MapType::Sockmap => "bpf_stab",
+        MapType::Sockhash => "bpf_shtab",
+        MapType::ReuseportSockarray => "reuseport_array",
+        MapType::CgroupStorage | MapType::PercpuCgroupStorage => "bpf_cgroup_storage_map",
+        MapType::StructOps => "bpf_struct_ops_map",
+        MapType::Arena => "bpf_arena",
+        MapType::Unspec => "bpf_map",
+    }
+}
+
 /// An access to the kernel's structure of a map. Linux: `check_ptr_to_map_access`.
 pub(crate) fn map_access(
     cx: &mut StepCx<'_, '_>,
@@ -413,14 +450,7 @@ pub(crate) fn map_access(
 ) -> Result<(), Reason> {
     let reg = access.base;
     let Some(map) = pointer.map() else { return Ok(()) };
-    let name = match cx.env.map(map).map_type {
-        bpf_abi::map::MapType::Array | bpf_abi::map::MapType::PercpuArray => "bpf_array",
-        bpf_abi::map::MapType::Hash
-        | bpf_abi::map::MapType::PercpuHash
-        | bpf_abi::map::MapType::LruHash
-        | bpf_abi::map::MapType::LruPercpuHash => "bpf_htab",
-        _ => "bpf_map",
-    };
+    let name = structure_of(cx.env.map(map).map_type);
     if off < 0 {
         return Err(MemoryError::MapPtrNegative { reg, name: name.to_owned(), off }.into());
     }
