@@ -3,26 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How to verify, and how much to say.
+/// How to verify, and how much to say. What a load asks for by its flags is in the program's
+/// description.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What the log shall hold.
     pub log: LogOptions,
-    /// Whether every access must be aligned, whatever the host can do.
-    ///
-    /// Linux: `BPF_F_STRICT_ALIGNMENT`.
-    pub strict_alignment: bool,
     /// Which exact behaviours of the kernel are corrected where it is known to be wrong.
     ///
     /// On by default; off, its verdict is the kernel's in these cases too.
     pub strict_holes: bool,
-    /// Rejects what relies on bugs that privileged loaders may use. Checkpoints are made at
-    /// every chance. Linux: `BPF_F_TEST_STATE_FREQ`.
-    pub test_state_freq: bool,
-    /// Whether to refuse programs that break the verifier's own invariants.
-    ///
-    /// Linux: `BPF_F_TEST_REG_INVARIANTS`.
-    pub test_reg_invariants: bool,
     /// How many instructions may be walked. Linux: `BPF_COMPLEXITY_LIMIT_INSNS`.
     pub max_insns: u32,
     /// Gives up when somebody sets this.
@@ -71,14 +61,6 @@ impl Default for LogOptions {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            log: LogOptions::default(),
-            strict_alignment: false,
-            strict_holes: true,
-            test_state_freq: false,
-            test_reg_invariants: false,
-            max_insns: 1_000_000,
-            cancel: None,
-        }
+        Self { log: LogOptions::default(), strict_holes: true, max_insns: 1_000_000, cancel: None }
     }
 }

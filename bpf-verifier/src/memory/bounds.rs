@@ -162,7 +162,7 @@ pub(crate) fn check_offset(
 /// Whether the access must be aligned.
 fn is_strict(cx: &StepCx<'_, '_>, access: &Access) -> bool {
     let flags = cx.env.spec.flags;
-    let strict = cx.env.options.strict_alignment || flags.contains(ProgFlags::STRICT_ALIGNMENT);
+    let strict = flags.contains(ProgFlags::STRICT_ALIGNMENT);
     access.aligned || (strict && !flags.contains(ProgFlags::ANY_ALIGNMENT))
 }
 

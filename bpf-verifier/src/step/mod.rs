@@ -96,7 +96,7 @@ pub(crate) fn check_sane(
     let Some(violation) = set.violation() else { return Ok(()) };
     let text = format!("({context}): {violation}");
     let flags = cx.env.spec.flags;
-    if cx.env.options.test_reg_invariants || flags.contains(ProgFlags::TEST_REG_INVARIANTS) {
+    if flags.contains(ProgFlags::TEST_REG_INVARIANTS) {
         return Err(StepError::Invariants { text }.into());
     }
     cx.env.log.print(format_args!("verifier bug: REG INVARIANTS VIOLATION {text}\n"));

@@ -51,8 +51,7 @@ impl Paths {
     ) -> Result<Visit, Reason> {
         let note = env.note(pc);
         let force_checkpoint = note.force_checkpoint;
-        let often =
-            env.options.test_state_freq || env.spec.flags.contains(ProgFlags::TEST_STATE_FREQ);
+        let often = env.spec.flags.contains(ProgFlags::TEST_STATE_FREQ);
         let force = often || force_checkpoint || self.track.steps.len() > 40;
         let (jumps, insns) = self.since_kept(env);
         let mut add = force || (jumps >= 2 && insns >= 8);
