@@ -28,7 +28,7 @@ pub(crate) struct Outcome {
 ///
 /// Returns an error if the program does what no verified program can do.
 #[inline]
-pub(crate) fn run(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Outcome, Fault> {
+pub(crate) fn run(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Outcome, Box<Fault>> {
     let mut cx = RunCx::new(on.cpu().0);
     let ctx = env.context();
     // From here until the program has ended nobody uses the mutable reference; helpers read
@@ -39,7 +39,13 @@ pub(crate) fn run(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Outcome,
         // crate's helpers ask for, and the CPU is this thread's as long as `on` is borrowed.
         Code::Jit(compiled) => unsafe { compiled.run(&mut cx, ctx) },
         // SAFETY: [run-context] as above.
-        Code::Interp(prepared) => unsafe { prepared.run(&mut cx, ctx)? },
+        Code::Interp(prepared) => unsafe { prepared.run(&mut cx, ctx) }.map_err(boxed)?,
     };
     Ok(Outcome { r0, tail_calls: cx.tail_calls })
+}
+
+/// Moves what never happens out of the way of what always does.
+#[cold]
+fn boxed(fault: Fault) -> Box<Fault> {
+    Box::new(fault)
 }

@@ -41,6 +41,8 @@ impl fmt::Debug for Program {
 /// What the runtime keeps of a program.
 pub(crate) struct ProgramObject {
     pub(crate) id: ProgId,
+    /// The context its runs begin with.
+    pub(crate) kind: ContextKind,
     pub(crate) spec: ProgramSpec,
     pub(crate) object: String,
     pub(crate) tag: Tag,
@@ -173,6 +175,7 @@ impl ProgramObject {
         let Parts { spec, object, image, log, verified, maps, code, counters } = parts;
         Self {
             id,
+            kind: ContextKind::of(spec.prog_type),
             tag: Tag::of(&spec.insns),
             spec,
             object,
@@ -193,12 +196,6 @@ impl ProgramObject {
     #[inline]
     pub(crate) fn code(&self) -> &Code {
         self.code.as_ref().expect("code is taken out when the program is dropped, and not before")
-    }
-
-    /// The context its runs begin with.
-    #[inline]
-    pub(crate) fn context_kind(&self) -> ContextKind {
-        ContextKind::of(self.spec.prog_type)
     }
 }
 

@@ -7,8 +7,8 @@ use crate::packet::{skb, xdp};
 /// A context that is not as a test run wants it: what is wrong, and the error number.
 pub(super) struct Wrong(pub(super) &'static str, pub(super) Errno);
 
-impl From<bpf_interp::Fault> for Wrong {
-    fn from(_: bpf_interp::Fault) -> Self {
+impl From<Box<bpf_interp::Fault>> for Wrong {
+    fn from(_: Box<bpf_interp::Fault>) -> Self {
         Self("it did what no verified program can do", Errno::EFAULT)
     }
 }

@@ -2,7 +2,7 @@
 
 use bpf_abi::prog::ProgType;
 
-use crate::enter::{self, Outcome};
+use crate::enter;
 use crate::env::{Env, Place};
 use crate::error::Error;
 use crate::helpers::args::low;
@@ -149,28 +149,22 @@ impl Program {
     /// Returns an error if the packet is for programs of another type.
     #[inline]
     pub fn run(&self, packet: &mut Packet) -> Result<u32, Error> {
-        let outcome = self.enter(packet)?;
-        Ok(low(outcome.r0))
-    }
-
-    #[inline]
-    pub(crate) fn enter(&self, packet: &mut Packet) -> Result<Outcome, Error> {
-        if packet.kind != self.object.context_kind() {
+        if packet.kind != self.object.kind {
             return Err(self.wrong_packet());
         }
         let on = self.runtime.shared.cpus.enter();
         match enter::run(self.object.code(), &mut packet.env, &on) {
             Ok(outcome) => {
                 packet.tail_calls = outcome.tail_calls;
-                Ok(outcome)
+                Ok(low(outcome.r0))
             }
             Err(fault) => Err(self.stopped(fault)),
         }
     }
 
     #[cold]
-    pub(crate) fn stopped(&self, fault: bpf_interp::Fault) -> Error {
-        Error::Fault { program: self.name().to_owned(), fault: Box::new(fault) }
+    fn stopped(&self, fault: Box<bpf_interp::Fault>) -> Error {
+        Error::Fault { program: self.name().to_owned(), fault }
     }
 
     #[cold]

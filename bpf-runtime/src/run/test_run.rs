@@ -130,7 +130,7 @@ impl Program {
     /// Returns an error where Linux does: for program types that cannot be run so, for packets
     /// and contexts that cannot be, for flags that are not known.
     pub fn test_run(&self, run: &TestRun<'_>) -> Result<TestRunOutput, Error> {
-        let ran = match self.object.context_kind() {
+        let ran = match self.object.kind {
             ContextKind::Xdp => self.test_xdp(run),
             ContextKind::Skb { .. } if runs_with_packets(self.prog_type()) => self.test_skb(run),
             ContextKind::RawTracepoint if self.prog_type() == ProgType::RawTracepoint => {
