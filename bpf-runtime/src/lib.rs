@@ -28,6 +28,6 @@ pub use objects::map::{Entry, Map, MapInfo, RawEntry};
 pub use objects::program::{Counters, Program, ProgramInfo, Tag};
 pub use packet::Redirect;
 pub use plain::{Plain, align_up};
-pub use run::{Packet, TestRun, TestRunOutput};
+pub use run::{Packet, Runner, TestRun, TestRunOutput};
 pub use runtime::{Builder, Clock, KernelBtf, ManualClock, Runtime};
 pub use view::{Array, Hash, PerCpuArray, PerCpuHash, PerfEvents, ProgArray, RingBuffer};

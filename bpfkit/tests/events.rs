@@ -159,6 +159,21 @@ fn programs_at_a_hook_run_in_order_until_their_links_go() {
 }
 
 #[test]
+fn a_runner_keeps_its_cpu_for_many_runs() {
+    let runtime = runtime(EngineChoice::Auto);
+    let object = load(&runtime, &["reserve"]);
+    let reserve = object.program("reserve").unwrap();
+    let mut packet = reserve.packet(&[0; 60]).unwrap();
+    let runner = reserve.runner();
+    assert!(runner.cpu() < 2);
+    for _ in 0..10 {
+        assert_eq!(runner.run(&mut packet).unwrap(), XDP_PASS);
+    }
+    drop(runner);
+    assert_eq!(object.map("ring").unwrap().ring_buffer().unwrap().consume(|_| ()), 5);
+}
+
+#[test]
 fn programs_without_packets_are_run_with_a_context() {
     for engine in ENGINES {
         let object = load(&runtime(engine), &["add", "difference"]);

@@ -67,7 +67,7 @@ impl Runtime {
     /// Returns an error for program types that are not called with packets.
     pub fn hook(&self, name: &str, prog_type: ProgType) -> Result<Hook, Error> {
         match ContextKind::of(prog_type) {
-            ContextKind::Xdp | ContextKind::Skb { .. } => {}
+            ContextKind::Xdp | ContextKind::SkbFromL2 | ContextKind::SkbFromL3 => {}
             ContextKind::RawTracepoint | ContextKind::Syscall | ContextKind::Hook => {
                 return Err(Error::Unsupported(format!("a hook for programs of type {prog_type}")));
             }

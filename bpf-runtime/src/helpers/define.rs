@@ -30,7 +30,7 @@ impl Helper {
             (self.scope, ContextKind::of(prog_type)),
             (Scope::Any, _)
                 | (Scope::Packet | Scope::Xdp, ContextKind::Xdp)
-                | (Scope::Packet | Scope::Skb, ContextKind::Skb { .. })
+                | (Scope::Packet | Scope::Skb, ContextKind::SkbFromL2 | ContextKind::SkbFromL3)
         )
     }
 }

@@ -13,11 +13,10 @@ use bpf_abi::prog::ProgType;
 pub(crate) enum ContextKind {
     /// `struct xdp_md`.
     Xdp,
-    /// `struct __sk_buff`, its data beginning with the Ethernet header or behind it.
-    Skb {
-        /// Whether the data begins with the Ethernet header.
-        from_l2: bool,
-    },
+    /// `struct __sk_buff`, its data beginning with the Ethernet header.
+    SkbFromL2,
+    /// `struct __sk_buff`, its data beginning behind the Ethernet header.
+    SkbFromL3,
     /// An array of 64-bit arguments.
     RawTracepoint,
     /// Bytes of the caller, which come back.
@@ -31,14 +30,14 @@ impl ContextKind {
     pub(crate) const fn of(prog_type: ProgType) -> Self {
         match prog_type {
             ProgType::Xdp => Self::Xdp,
-            ProgType::SchedCls | ProgType::SchedAct => Self::Skb { from_l2: true },
+            ProgType::SchedCls | ProgType::SchedAct => Self::SkbFromL2,
             ProgType::SocketFilter
             | ProgType::CgroupSkb
             | ProgType::LwtIn
             | ProgType::LwtOut
             | ProgType::LwtXmit
             | ProgType::LwtSeg6local
-            | ProgType::SkSkb => Self::Skb { from_l2: false },
+            | ProgType::SkSkb => Self::SkbFromL3,
             ProgType::RawTracepoint | ProgType::RawTracepointWritable => Self::RawTracepoint,
             ProgType::Syscall => Self::Syscall,
             ProgType::Unspec

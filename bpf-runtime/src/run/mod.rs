@@ -4,5 +4,5 @@ mod context;
 mod packet;
 mod test_run;
 
-pub use packet::Packet;
+pub use packet::{Packet, Runner};
 pub use test_run::{TestRun, TestRunOutput};

@@ -1,6 +1,7 @@
 //! A packet, ready for programs: the fast way in.
 
 use bpf_abi::prog::ProgType;
+use bpf_maps::cpu::OnCpu;
 
 use crate::enter;
 use crate::env::{Env, Place};
@@ -39,7 +40,8 @@ impl Packet {
         let kind = ContextKind::of(prog_type);
         let place = match kind {
             ContextKind::Xdp => Place::Xdp(XdpBuff::new()),
-            ContextKind::Skb { from_l2 } => Place::Skb(SkBuff::new(from_l2)),
+            ContextKind::SkbFromL2 => Place::Skb(SkBuff::new(true)),
+            ContextKind::SkbFromL3 => Place::Skb(SkBuff::new(false)),
             ContextKind::RawTracepoint | ContextKind::Syscall | ContextKind::Hook => {
                 return Err(Error::Unsupported(format!(
                     "a packet for programs of type {prog_type}"
@@ -149,11 +151,22 @@ impl Program {
     /// Returns an error if the packet is for programs of another type.
     #[inline]
     pub fn run(&self, packet: &mut Packet) -> Result<u32, Error> {
+        self.run_on(packet, &self.runtime.shared.cpus.enter())
+    }
+
+    /// Takes a CPU to run the program on many times. It is kept until the result is dropped, and
+    /// what was unloaded meanwhile is kept with it: so it is for a batch of packets, not for a
+    /// program's life.
+    pub fn runner(&self) -> Runner<'_> {
+        Runner { program: self, on: self.runtime.shared.cpus.enter() }
+    }
+
+    #[inline]
+    fn run_on(&self, packet: &mut Packet, on: &OnCpu<'_>) -> Result<u32, Error> {
         if packet.kind != self.object.kind {
             return Err(self.wrong_packet());
         }
-        let on = self.runtime.shared.cpus.enter();
-        match enter::run(self.object.code(), &mut packet.env, &on) {
+        match enter::run(self.object.code(), &mut packet.env, on) {
             Ok(outcome) => {
                 packet.tail_calls = outcome.tail_calls;
                 Ok(low(outcome.r0))
@@ -170,5 +183,31 @@ impl Program {
     #[cold]
     fn wrong_packet(&self) -> Error {
         Error::WrongPacket { program: self.name().to_owned(), prog_type: self.prog_type() }
+    }
+}
+
+/// A program on a CPU that is taken: the fastest way to run it again and again.
+///
+/// It belongs to the thread that made it.
+#[derive(Debug)]
+pub struct Runner<'a> {
+    program: &'a Program,
+    on: OnCpu<'a>,
+}
+
+impl Runner<'_> {
+    /// Runs the program on a packet, as [`Program::run`] does.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the packet is for programs of another type.
+    #[inline]
+    pub fn run(&self, packet: &mut Packet) -> Result<u32, Error> {
+        self.program.run_on(packet, &self.on)
+    }
+
+    /// The number of the CPU.
+    pub const fn cpu(&self) -> u32 {
+        self.on.cpu().0
     }
 }

@@ -132,7 +132,11 @@ impl Program {
     pub fn test_run(&self, run: &TestRun<'_>) -> Result<TestRunOutput, Error> {
         let ran = match self.object.kind {
             ContextKind::Xdp => self.test_xdp(run),
-            ContextKind::Skb { .. } if runs_with_packets(self.prog_type()) => self.test_skb(run),
+            ContextKind::SkbFromL2 | ContextKind::SkbFromL3
+                if runs_with_packets(self.prog_type()) =>
+            {
+                self.test_skb(run)
+            }
             ContextKind::RawTracepoint if self.prog_type() == ProgType::RawTracepoint => {
                 self.test_raw_tracepoint(run)
             }
@@ -141,7 +145,10 @@ impl Program {
                 "this runtime cannot run programs of this type by hand",
                 Errno::EOPNOTSUPP,
             )),
-            ContextKind::Skb { .. } | ContextKind::RawTracepoint | ContextKind::Hook => {
+            ContextKind::SkbFromL2
+            | ContextKind::SkbFromL3
+            | ContextKind::RawTracepoint
+            | ContextKind::Hook => {
                 Err(Wrong("programs of this type cannot be run by hand", Errno::ENOTSUPP))
             }
         };
