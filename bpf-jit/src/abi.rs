@@ -167,6 +167,7 @@ pub(crate) unsafe extern "C" fn call_back(
 }
 
 /// A register's number as an address.
+#[inline]
 fn address(number: u64) -> usize {
     usize::try_from(number).expect("this target's addresses have 64 bits")
 }

@@ -418,6 +418,7 @@ impl Compiled {
 
     /// The address that program arrays hold: past the main function's entry slot, since whoever
     /// watches or replaces it does so for those who enter the program, not for tail calls.
+    #[inline]
     pub const fn entry(&self) -> u64 {
         self.main + slot::SIZE as u64
     }
