@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bpf_isa::{Slot, opcode};
+
+use crate::mutants::Mutator;
+
 /// A file of the repository.
 pub fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -67,6 +71,26 @@ pub fn capture() -> Vec<Vec<u8>> {
         rest = after;
     }
     packets
+}
+
+/// Changes one field of one instruction to something that an instruction may well hold.
+pub fn change(mutator: &mut Mutator, insns: &mut [Slot]) {
+    const IMMEDIATES: [i32; 10] = [0, 1, -1, 7, 8, 16, 63, 512, i32::MAX, i32::MIN];
+    let all: Vec<Slot> = insns.to_vec();
+    let at = mutator.below(insns.len());
+    let Some(other) = all.get(mutator.below(all.len())).copied() else { return };
+    let small = i16::try_from(mutator.below(33)).unwrap_or(0) - 16;
+    let slot = &mut insns[at];
+    match mutator.below(8) {
+        0 => slot.opcode = mutator.next().to_le_bytes()[0],
+        1 => slot.opcode = other.opcode,
+        2 => slot.opcode ^= opcode::SOURCE_IS_REGISTER,
+        3 => slot.dst = other.dst,
+        4 => slot.src = other.src,
+        5 => slot.off = small,
+        6 => slot.imm = IMMEDIATES[mutator.below(IMMEDIATES.len())],
+        _ => *slot = other,
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bpf_abi::spec::{ObjectSpec, ProgramSpec};
-use bpf_isa::{Program, Slot, opcode};
+use bpf_isa::Program;
 use bpf_tests::checked::{Prepared, prepare};
 use bpf_tests::corpus;
 use bpf_tests::filetest::{Filetest, files, root};
@@ -172,7 +172,7 @@ fn what_is_accepted_of_mutated_programs_does_no_harm() {
         program.func_info.bytes.clear();
         program.line_info.bytes.clear();
         for _ in 0..=mutator.below(3) {
-            change(mutator, &mut program.insns);
+            corpus::change(mutator, &mut program.insns);
         }
         match prepare(object, &program, &hurried()) {
             Prepared::Refused(rejection) => assert!(!rejection.to_string().is_empty()),
@@ -192,26 +192,6 @@ fn what_is_accepted_of_mutated_programs_does_no_harm() {
         }
     });
     assert!(accepted > count() / 50 && ran > accepted, "{accepted} accepted, {ran} runs");
-}
-
-/// Changes one field of one instruction to something that an instruction may well hold.
-fn change(mutator: &mut Mutator, insns: &mut [Slot]) {
-    const IMMEDIATES: [i32; 10] = [0, 1, -1, 7, 8, 16, 63, 512, i32::MAX, i32::MIN];
-    let all: Vec<Slot> = insns.to_vec();
-    let at = mutator.below(insns.len());
-    let other = *one_of(mutator, &all);
-    let small = i16::try_from(mutator.below(33)).unwrap() - 16;
-    let slot = &mut insns[at];
-    match mutator.below(8) {
-        0 => slot.opcode = mutator.next().to_le_bytes()[0],
-        1 => slot.opcode = other.opcode,
-        2 => slot.opcode ^= opcode::SOURCE_IS_REGISTER,
-        3 => slot.dst = other.dst,
-        4 => slot.src = other.src,
-        5 => slot.off = small,
-        6 => slot.imm = *one_of(mutator, &IMMEDIATES),
-        _ => *slot = other,
-    }
 }
 
 fn listing(program: &Program) -> String {

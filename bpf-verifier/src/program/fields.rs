@@ -15,6 +15,7 @@ use crate::env::{Env, InsnNote};
 use crate::error::Reason;
 use crate::program::ProgramError;
 use crate::state::State;
+use crate::step::{StepError, legacy};
 use crate::walk::WalkError;
 
 /// Decodes the program, and makes room for what will be noted of it.
@@ -57,6 +58,10 @@ pub fn check_walking(env: &Env<'_>, state: &State, pc: Pc) -> Result<(), Reason>
         && state.reg(reg).is_none()
     {
         return Err(WalkError::Unreadable { reg }.into());
+    }
+    if kind == DecodeErrorKind::Reserved(Family::Packet) && !legacy::is_allowed(env.spec.prog_type)
+    {
+        return Err(StepError::LegacyType.into());
     }
     Err(ProgramError::Malformed(kind).into())
 }

@@ -13,13 +13,17 @@ use crate::step::{StepError, exit, target};
 /// The register that holds the context.
 const CONTEXT: Reg = Reg::R6;
 
+/// Whether programs of this type may load so. Linux: `may_access_skb`.
+pub(crate) const fn is_allowed(prog_type: ProgType) -> bool {
+    matches!(prog_type, ProgType::SocketFilter | ProgType::SchedCls | ProgType::SchedAct)
+}
+
 /// A load of the packet behind the context, at an immediate plus a register.
 ///
 /// Linux: `check_ld_abs`.
 pub(crate) fn insn(cx: &mut StepCx<'_, '_>, index: Option<Reg>) -> Result<Next, Reason> {
-    match cx.env.spec.prog_type {
-        ProgType::SocketFilter | ProgType::SchedCls | ProgType::SchedAct => {}
-        _ => return Err(StepError::LegacyType.into()),
+    if !is_allowed(cx.env.spec.prog_type) {
+        return Err(StepError::LegacyType.into());
     }
     let context = cx.read(CONTEXT)?;
     // Outside of the packet, the program ends here.
