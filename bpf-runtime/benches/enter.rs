@@ -24,6 +24,11 @@ fn enter(criterion: &mut Criterion) {
         criterion.bench_function(&format!("enter an empty program, {name}"), |bencher| {
             bencher.iter(|| program.run(&mut packet).unwrap_or(0));
         });
+        let runner = program.runner();
+        criterion.bench_function(&format!("enter on a CPU that is taken, {name}"), |bencher| {
+            bencher.iter(|| runner.run(&mut packet).unwrap_or(0));
+        });
+        drop(runner);
         criterion.bench_function(
             &format!("fill a packet of 64 bytes and enter, {name}"),
             |bencher| {
