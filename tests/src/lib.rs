@@ -7,3 +7,14 @@ pub mod kernel;
 pub mod places;
 pub mod text;
 pub mod filetest;
+
+/// The examples of the pages that newcomers read, compiled so that they stay true.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/howto/embed.md")]
+    struct Embed;
+    #[doc = include_str!("../../docs/howto/snapshot-a-log.md")]
+    struct SnapshotALog;
+}
