@@ -299,8 +299,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn pcapng_counts_time_as_its_interface_says() {
+    /// A section, an interface that counts nanoseconds, and a packet of three bytes.
+    fn pcapng() -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut block = |kind: u32, body: &[u8]| {
             let len = u32::try_from(12 + body.len()).unwrap();
@@ -314,6 +314,12 @@ mod tests {
         );
         block(1, &[1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
         block(6, &[0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, 7, 8, 9, 0]);
+        bytes
+    }
+
+    #[test]
+    fn pcapng_counts_time_as_its_interface_says() {
+        let bytes = pcapng();
         let capture = Capture::read(&bytes);
         assert_eq!(capture.broken, None);
         assert_eq!(
@@ -329,5 +335,28 @@ mod tests {
         let mut wifi = written(&[]);
         wifi[20] = 105;
         assert!(Capture::read(&wifi).broken.unwrap().what.contains("link type 105"));
+    }
+
+    #[test]
+    fn no_capture_is_too_broken_to_be_read_to_where_it_breaks() {
+        use bpf_tests::mutants::{Mutator, count};
+        let originals = [written(&[(1, b"abc"), (2, &[7; 60]), (3, b"")]), pcapng()];
+        let mut mutator = Mutator::new(7);
+        let mut broken = 0;
+        for n in 0..count() {
+            let bytes = if n % 10 == 9 {
+                mutator.noise(400)
+            } else {
+                mutator.mutant(&originals[n % originals.len()])
+            };
+            let capture = Capture::read(&bytes);
+            broken += usize::from(capture.broken.is_some());
+            if let Some(place) = &capture.broken {
+                assert_eq!(place.packet, capture.packets.len() + 1);
+                assert!(place.offset <= bytes.len());
+            }
+            assert!(capture.packets.iter().all(|packet| packet.data.len() <= bytes.len()));
+        }
+        assert!(broken > count() / 4, "{broken}");
     }
 }

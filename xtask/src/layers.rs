@@ -47,7 +47,6 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bpf-oracle", &["bpf-isa", "bpf-btf", "bpf-abi"]),
-    ("bpfkit-cli", &["bpfkit", "bpf-oracle"]),
     (
         "bpf-bench",
         &[
@@ -78,6 +77,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "bpf-runtime",
         ],
     ),
+    ("bpfkit-cli", &["bpfkit", "bpf-oracle", "bpf-tests"]),
     ("xtask", &[]),
 ];
 
