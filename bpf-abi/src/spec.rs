@@ -39,6 +39,13 @@ pub struct ProgramSpec {
     pub expected_attach_type: Option<AttachType>,
     /// What it attaches to, as its section names it.
     pub attach_to: Option<AttachTo>,
+    /// The type that it attaches to, by its id in the BTF of [`attach_prog`](Self::attach_prog)
+    /// or else of the kernel; 0 if none is named.
+    pub attach_btf_id: u32,
+    /// The program that it attaches to, as a number that the host gives out, like a map's.
+    ///
+    /// Linux: `attach_prog_fd`.
+    pub attach_prog: Option<i32>,
     /// The flags of the load.
     pub flags: ProgFlags,
     /// The licence.
@@ -66,6 +73,8 @@ impl ProgramSpec {
             prog_type,
             expected_attach_type: AttachType::new(0),
             attach_to: None,
+            attach_btf_id: 0,
+            attach_prog: None,
             flags: ProgFlags::empty(),
             license: "GPL".to_owned(),
             insns,

@@ -14,12 +14,13 @@ use bpf_abi::prog::{AttachType, ProgType};
 use bpf_abi::spec::ProgramSpec;
 use bpf_btf::{Btf, TypeId};
 
-use crate::host::{Host, MapFacts};
+use crate::host::{Host, MapFacts, ProgramFacts};
 
 /// A world of descriptions.
 #[derive(Clone, Debug, Default)]
 pub struct DescribedWorld {
     maps: Vec<DescribedMap>,
+    programs: Vec<Arc<ProgramFacts>>,
     kernel_btf: Option<Arc<Btf>>,
     first_fd: i32,
 }
@@ -37,7 +38,7 @@ struct DescribedMap {
 impl DescribedWorld {
     /// A world without maps. `kernel_btf` are the kernel's types, where they are known.
     pub const fn new(kernel_btf: Option<Arc<Btf>>) -> Self {
-        Self { maps: Vec::new(), kernel_btf, first_fd: 0 }
+        Self { maps: Vec::new(), programs: Vec::new(), kernel_btf, first_fd: 0 }
     }
 
     /// Numbers its maps from `fd` on, where programs name them by numbers of their own choice.
@@ -61,6 +62,15 @@ impl DescribedWorld {
             constant: constant(spec),
             owner: None,
         });
+    }
+
+    /// Adds a program that others attach to, as its own verdict describes it; returns the number
+    /// by which they name it.
+    pub fn add_program(&mut self, facts: ProgramFacts) -> i32 {
+        let place = self.programs.len();
+        let id = u32::try_from(place).unwrap_or(u32::MAX);
+        self.programs.push(Arc::new(ProgramFacts { id, ..facts }));
+        i32::try_from(place).unwrap_or(i32::MAX)
     }
 
     /// Says what the programs of the program array added last must be.
@@ -110,6 +120,11 @@ impl Host for DescribedWorld {
         let at = fd.checked_sub(self.first_fd).and_then(|at| usize::try_from(at).ok());
         let map = at.and_then(|at| self.maps.get(at)).ok_or(Errno::EBADF)?;
         Ok(Arc::clone(&map.facts))
+    }
+
+    fn program(&self, fd: i32) -> Result<Arc<ProgramFacts>, Errno> {
+        let place = usize::try_from(fd).ok();
+        place.and_then(|place| self.programs.get(place)).cloned().ok_or(Errno::EBADF)
     }
 
     fn constant(&self, map: &MapFacts, off: u32, size: u32) -> Option<u64> {

@@ -15,6 +15,8 @@ use bpf_abi::map::{MapFlags, MapType};
 use bpf_abi::spec::ProgramSpec;
 use bpf_btf::{Btf, TypeId};
 
+pub use crate::facts::{FunctionFacts, ProgramFacts, TargetKind};
+
 /// The world, as a program about to be loaded finds it.
 pub trait Host: Debug {
     /// The map that a program's file descriptor (an index, in a description) stands for.
@@ -23,6 +25,24 @@ pub trait Host: Debug {
     ///
     /// Returns an error if there is no such map, or the number is no map's.
     fn map(&self, fd: i32) -> Result<Arc<MapFacts>, Errno>;
+
+    /// The loaded program that a number stands for, as a program finds it that is to attach to it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no such program, or the number is no program's.
+    fn program(&self, fd: i32) -> Result<Arc<ProgramFacts>, Errno> {
+        let _ = fd;
+        Err(Errno::EBADF)
+    }
+
+    /// Whether programs are compiled: some may only be loaded if they are, and stack is counted
+    /// otherwise if they are not.
+    ///
+    /// Linux: `bpf_jit_enable`, which `prog->jit_requested` is taken from.
+    fn compiles(&self) -> bool {
+        true
+    }
 
     /// Up to eight bytes of the only value of a map that no one can change any more, as a
     /// little-endian number; `None` if they may change.

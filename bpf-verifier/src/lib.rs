@@ -15,6 +15,7 @@
 //! ```
 
 pub mod host;
+mod facts;
 pub mod described;
 mod options;
 mod refusals;
@@ -39,7 +40,7 @@ use bpf_abi::spec::ProgramSpec;
 pub use error::{Place, Reason, Refusal, Rejection};
 pub use options::{Cancel, LogOptions, Options};
 
-use host::Host;
+use host::{Host, ProgramFacts};
 
 /// Judges a program: whether it can do no harm in this world, and what it becomes.
 ///
@@ -66,6 +67,8 @@ pub struct Verdict {
     pub log_truncated: bool,
     /// What was counted.
     pub stats: Stats,
+    /// If it was accepted: the program, as others see it that are to attach to it.
+    pub facts: Option<ProgramFacts>,
 }
 
 /// What came of judging a program that nobody wants to run.
@@ -81,6 +84,8 @@ pub struct Checked {
     pub log_truncated: bool,
     /// What was counted.
     pub stats: Stats,
+    /// If it was accepted: the program, as others see it that are to attach to it.
+    pub facts: Option<ProgramFacts>,
 }
 
 /// What was counted while a program was judged.

@@ -5,7 +5,7 @@ use bpf_isa::Pc;
 
 use crate::env::Env;
 use crate::error::{Place, Reason, Rejection};
-use crate::host::Host;
+use crate::host::{Host, ProgramFacts};
 use crate::memory::MemoryError;
 use crate::options::Options;
 use crate::state::SubprogId;
@@ -19,6 +19,7 @@ pub(crate) fn verify(spec: &ProgramSpec, host: &dyn Host, options: &Options) -> 
         fixup::image(&env).map_err(|error| Fault { at: None, reason: error.into() })
     });
     Verdict {
+        facts: result.is_ok().then(|| ProgramFacts::of(&env)),
         result: result.map_err(|fault| rejection(&env, fault)),
         log: env.log.text().to_owned(),
         log_size: env.log.needed(),
@@ -32,6 +33,7 @@ pub(crate) fn check(spec: &ProgramSpec, host: &dyn Host, options: &Options) -> C
     let mut env = Env::new(spec, host, options);
     let result = check_env(&mut env);
     Checked {
+        facts: result.is_ok().then(|| ProgramFacts::of(&env)),
         result: result.map_err(|fault| rejection(&env, fault)),
         log: env.log.text().to_owned(),
         log_size: env.log.needed(),
