@@ -392,7 +392,7 @@ impl Compiled {
     /// `[run-context]`: `ctx` is the address of a context as the program's type promises it, and
     /// `cx.env` and `cx.cpu` are what the image's helpers and maps ask for; both for this thread
     /// alone as long as the program runs.
-    #[inline]
+    #[inline(always)]
     #[expect(unsafe_code, reason = "declares an obligation; enters compiled code")]
     pub unsafe fn run(&self, cx: &mut RunCx, ctx: u64) -> u64 {
         cx.callback = Some(abi::call_back);

@@ -81,7 +81,7 @@ impl Cpus {
     ///
     /// Waits for a CPU if other threads run programs on all of them. A thread that is running
     /// may enter again, and stays on its CPU.
-    #[inline]
+    #[inline(always)]
     pub fn enter(&self) -> OnCpu<'_> {
         self.shared.enter_as(self.here())
     }
@@ -92,7 +92,7 @@ impl Cpus {
     }
 
     /// This thread's record.
-    #[inline]
+    #[inline(always)]
     #[expect(unsafe_code, reason = "a thread-local cache of a borrowed record")]
     fn here(&self) -> &Record {
         let (id, record) = LAST.get();
@@ -176,6 +176,8 @@ pub struct OnCpu<'a> {
     shared: &'a Shared,
     record: &'a Record,
     cpu: u32,
+    /// The thread's state since it entered, if nothing else has entered or left meanwhile.
+    state: u64,
     /// It belongs to its thread.
     here: PhantomData<*const ()>,
 }
@@ -188,9 +190,9 @@ impl OnCpu<'_> {
 }
 
 impl Drop for OnCpu<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        self.shared.leave_as(self.record);
+        self.shared.leave_as(self.record, self.state);
     }
 }
 
@@ -318,7 +320,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter_as<'a>(&'a self, record: &'a Record) -> OnCpu<'a> {
         let state = record.state.load(Ordering::Relaxed) + 1;
         record.state.store(state, Ordering::Relaxed);
@@ -327,12 +329,18 @@ impl Shared {
         if cpu == NONE {
             cpu = self.lease(record, state);
         }
-        OnCpu { shared: self, record, cpu, here: PhantomData }
+        OnCpu { shared: self, record, cpu, state, here: PhantomData }
     }
 
-    #[inline]
-    fn leave_as(&self, record: &Record) {
-        let state = record.state.load(Ordering::Relaxed) - 1;
+    #[inline(always)]
+    fn leave_as(&self, record: &Record, entered: u64) {
+        // What is stored is almost always known without the load: the processor predicts the
+        // comparison, so that the next entry does not wait for this one's way through memory.
+        let state = if record.state.load(Ordering::Relaxed) == entered {
+            entered - 1
+        } else {
+            record.state.load(Ordering::Relaxed) - 1
+        };
         if state & DEPTH != 0 {
             record.state.store(state, Ordering::Release);
             return;

@@ -4,7 +4,7 @@
 use std::ptr;
 
 use bpf_abi::exec::RunCx;
-use bpf_interp::Fault;
+use bpf_interp::{Fault, Interp};
 use bpf_maps::cpu::OnCpu;
 
 use crate::engine::Code;
@@ -27,7 +27,7 @@ pub(crate) struct Outcome {
 /// # Errors
 ///
 /// Returns an error if the program does what no verified program can do.
-#[inline]
+#[inline(always)]
 pub(crate) fn run(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Outcome, Box<Fault>> {
     let mut cx = RunCx::new(on.cpu().0);
     let ctx = env.context();
@@ -39,9 +39,20 @@ pub(crate) fn run(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Outcome,
         // crate's helpers ask for, and the CPU is this thread's as long as `on` is borrowed.
         Code::Jit(compiled) => unsafe { compiled.run(&mut cx, ctx) },
         // SAFETY: [run-context] as above.
-        Code::Interp(prepared) => unsafe { prepared.run(&mut cx, ctx) }.map_err(boxed)?,
+        Code::Interp(prepared) => unsafe { interpret(prepared, &mut cx, ctx) }?,
     };
     Ok(Outcome { r0, tail_calls: cx.tail_calls })
+}
+
+/// Runs an interpreted program; apart, so that entering compiled code is small wherever it is.
+///
+/// # Safety
+///
+/// As of [`Interp::run`]: `[run-context]`.
+#[inline(never)]
+unsafe fn interpret(prepared: &Interp, cx: &mut RunCx, ctx: u64) -> Result<u64, Box<Fault>> {
+    // SAFETY: [run-context] by the caller.
+    unsafe { prepared.run(cx, ctx) }.map_err(boxed)
 }
 
 /// Moves what never happens out of the way of what always does.

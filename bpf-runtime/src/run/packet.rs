@@ -149,7 +149,7 @@ impl Program {
     /// # Errors
     ///
     /// Returns an error if the packet is for programs of another type.
-    #[inline]
+    #[inline(always)]
     pub fn run(&self, packet: &mut Packet) -> Result<u32, Error> {
         self.run_on(packet, &self.runtime.shared.cpus.enter())
     }
@@ -161,7 +161,7 @@ impl Program {
         Runner { program: self, on: self.runtime.shared.cpus.enter() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn run_on(&self, packet: &mut Packet, on: &OnCpu<'_>) -> Result<u32, Error> {
         if packet.kind != self.object.kind {
             return Err(self.wrong_packet());
@@ -201,7 +201,7 @@ impl Runner<'_> {
     /// # Errors
     ///
     /// Returns an error if the packet is for programs of another type.
-    #[inline]
+    #[inline(always)]
     pub fn run(&self, packet: &mut Packet) -> Result<u32, Error> {
         self.program.run_on(packet, &self.on)
     }
