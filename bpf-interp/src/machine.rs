@@ -186,28 +186,42 @@ where
                 regs.get(op.right)
             };
         }
+        // Ends a straight operation.
         macro_rules! set {
             ($value:expr) => {{
                 let value = $value;
                 regs.set(op.dst, value);
-            }};
-        }
-        // An operation on what the move before it moved: two instructions in one step.
-        macro_rules! moved {
-            ($value:expr) => {{
-                set!($value);
-                pc = at + 2;
+                pc = op.to as usize;
             }};
         }
         macro_rules! jump_if {
             ($condition:expr) => {
+                jump_if!($condition, op)
+            };
+            ($condition:expr, $op:ident) => {
                 if $condition {
                     // Keeps this a branch, which the processor predicts, where a selected `pc`
                     // would have to wait for the comparison. It makes no instruction.
                     compiler_fence(Ordering::SeqCst);
-                    pc = op.to as usize;
+                    pc = $op.to as usize;
                 }
             };
+        }
+        // Goes through comparisons of one kind, one step for all.
+        macro_rules! search {
+            ($jump:ident, $width:ident) => {{
+                let mut op = op;
+                loop {
+                    jump_if!(taken(JumpOp::$jump, Width::$width, regs.get(op.dst), op.imm), op);
+                    match ops.get(pc).copied() {
+                        Some(next) if next.code == op.code => {
+                            op = next;
+                            pc += 1;
+                        }
+                        _ => break,
+                    }
+                }
+            }};
         }
         macro_rules! attempt {
             ($result:expr) => {
@@ -405,54 +419,60 @@ where
             Code::JSle64I => jump_if!(taken(JumpOp::Sle, Width::W64, dst!(), op.imm)),
             Code::JSle32R => jump_if!(taken(JumpOp::Sle, Width::W32, dst!(), src!())),
             Code::JSle32I => jump_if!(taken(JumpOp::Sle, Width::W32, dst!(), op.imm)),
-            Code::MovedAdd64R => moved!(alu(AluOp::Add, Width::W64, src!(), right!())),
-            Code::MovedAdd64I => moved!(alu(AluOp::Add, Width::W64, src!(), op.imm)),
-            Code::MovedAdd32R => moved!(alu(AluOp::Add, Width::W32, src!(), right!())),
-            Code::MovedAdd32I => moved!(alu(AluOp::Add, Width::W32, src!(), op.imm)),
-            Code::MovedSub64R => moved!(alu(AluOp::Sub, Width::W64, src!(), right!())),
-            Code::MovedSub64I => moved!(alu(AluOp::Sub, Width::W64, src!(), op.imm)),
-            Code::MovedSub32R => moved!(alu(AluOp::Sub, Width::W32, src!(), right!())),
-            Code::MovedSub32I => moved!(alu(AluOp::Sub, Width::W32, src!(), op.imm)),
-            Code::MovedMul64R => moved!(alu(AluOp::Mul, Width::W64, src!(), right!())),
-            Code::MovedMul64I => moved!(alu(AluOp::Mul, Width::W64, src!(), op.imm)),
-            Code::MovedMul32R => moved!(alu(AluOp::Mul, Width::W32, src!(), right!())),
-            Code::MovedMul32I => moved!(alu(AluOp::Mul, Width::W32, src!(), op.imm)),
-            Code::MovedDiv64R => moved!(alu(AluOp::Div, Width::W64, src!(), right!())),
-            Code::MovedDiv64I => moved!(alu(AluOp::Div, Width::W64, src!(), op.imm)),
-            Code::MovedDiv32R => moved!(alu(AluOp::Div, Width::W32, src!(), right!())),
-            Code::MovedDiv32I => moved!(alu(AluOp::Div, Width::W32, src!(), op.imm)),
-            Code::MovedOr64R => moved!(alu(AluOp::Or, Width::W64, src!(), right!())),
-            Code::MovedOr64I => moved!(alu(AluOp::Or, Width::W64, src!(), op.imm)),
-            Code::MovedOr32R => moved!(alu(AluOp::Or, Width::W32, src!(), right!())),
-            Code::MovedOr32I => moved!(alu(AluOp::Or, Width::W32, src!(), op.imm)),
-            Code::MovedAnd64R => moved!(alu(AluOp::And, Width::W64, src!(), right!())),
-            Code::MovedAnd64I => moved!(alu(AluOp::And, Width::W64, src!(), op.imm)),
-            Code::MovedAnd32R => moved!(alu(AluOp::And, Width::W32, src!(), right!())),
-            Code::MovedAnd32I => moved!(alu(AluOp::And, Width::W32, src!(), op.imm)),
-            Code::MovedLsh64R => moved!(alu(AluOp::Lsh, Width::W64, src!(), right!())),
-            Code::MovedLsh64I => moved!(alu(AluOp::Lsh, Width::W64, src!(), op.imm)),
-            Code::MovedLsh32R => moved!(alu(AluOp::Lsh, Width::W32, src!(), right!())),
-            Code::MovedLsh32I => moved!(alu(AluOp::Lsh, Width::W32, src!(), op.imm)),
-            Code::MovedRsh64R => moved!(alu(AluOp::Rsh, Width::W64, src!(), right!())),
-            Code::MovedRsh64I => moved!(alu(AluOp::Rsh, Width::W64, src!(), op.imm)),
-            Code::MovedRsh32R => moved!(alu(AluOp::Rsh, Width::W32, src!(), right!())),
-            Code::MovedRsh32I => moved!(alu(AluOp::Rsh, Width::W32, src!(), op.imm)),
-            Code::MovedMod64R => moved!(alu(AluOp::Mod, Width::W64, src!(), right!())),
-            Code::MovedMod64I => moved!(alu(AluOp::Mod, Width::W64, src!(), op.imm)),
-            Code::MovedMod32R => moved!(alu(AluOp::Mod, Width::W32, src!(), right!())),
-            Code::MovedMod32I => moved!(alu(AluOp::Mod, Width::W32, src!(), op.imm)),
-            Code::MovedXor64R => moved!(alu(AluOp::Xor, Width::W64, src!(), right!())),
-            Code::MovedXor64I => moved!(alu(AluOp::Xor, Width::W64, src!(), op.imm)),
-            Code::MovedXor32R => moved!(alu(AluOp::Xor, Width::W32, src!(), right!())),
-            Code::MovedXor32I => moved!(alu(AluOp::Xor, Width::W32, src!(), op.imm)),
-            Code::MovedMov64R => moved!(alu(AluOp::Mov, Width::W64, src!(), right!())),
-            Code::MovedMov64I => moved!(alu(AluOp::Mov, Width::W64, src!(), op.imm)),
-            Code::MovedMov32R => moved!(alu(AluOp::Mov, Width::W32, src!(), right!())),
-            Code::MovedMov32I => moved!(alu(AluOp::Mov, Width::W32, src!(), op.imm)),
-            Code::MovedArsh64R => moved!(alu(AluOp::Arsh, Width::W64, src!(), right!())),
-            Code::MovedArsh64I => moved!(alu(AluOp::Arsh, Width::W64, src!(), op.imm)),
-            Code::MovedArsh32R => moved!(alu(AluOp::Arsh, Width::W32, src!(), right!())),
-            Code::MovedArsh32I => moved!(alu(AluOp::Arsh, Width::W32, src!(), op.imm)),
+            Code::SearchEq64 => search!(Eq, W64),
+            Code::SearchEq32 => search!(Eq, W32),
+            Code::SearchGt64 => search!(Gt, W64),
+            Code::SearchGt32 => search!(Gt, W32),
+            Code::SearchSgt64 => search!(Sgt, W64),
+            Code::SearchSgt32 => search!(Sgt, W32),
+            Code::MovedAdd64R => set!(alu(AluOp::Add, Width::W64, src!(), right!())),
+            Code::MovedAdd64I => set!(alu(AluOp::Add, Width::W64, src!(), op.imm)),
+            Code::MovedAdd32R => set!(alu(AluOp::Add, Width::W32, src!(), right!())),
+            Code::MovedAdd32I => set!(alu(AluOp::Add, Width::W32, src!(), op.imm)),
+            Code::MovedSub64R => set!(alu(AluOp::Sub, Width::W64, src!(), right!())),
+            Code::MovedSub64I => set!(alu(AluOp::Sub, Width::W64, src!(), op.imm)),
+            Code::MovedSub32R => set!(alu(AluOp::Sub, Width::W32, src!(), right!())),
+            Code::MovedSub32I => set!(alu(AluOp::Sub, Width::W32, src!(), op.imm)),
+            Code::MovedMul64R => set!(alu(AluOp::Mul, Width::W64, src!(), right!())),
+            Code::MovedMul64I => set!(alu(AluOp::Mul, Width::W64, src!(), op.imm)),
+            Code::MovedMul32R => set!(alu(AluOp::Mul, Width::W32, src!(), right!())),
+            Code::MovedMul32I => set!(alu(AluOp::Mul, Width::W32, src!(), op.imm)),
+            Code::MovedDiv64R => set!(alu(AluOp::Div, Width::W64, src!(), right!())),
+            Code::MovedDiv64I => set!(alu(AluOp::Div, Width::W64, src!(), op.imm)),
+            Code::MovedDiv32R => set!(alu(AluOp::Div, Width::W32, src!(), right!())),
+            Code::MovedDiv32I => set!(alu(AluOp::Div, Width::W32, src!(), op.imm)),
+            Code::MovedOr64R => set!(alu(AluOp::Or, Width::W64, src!(), right!())),
+            Code::MovedOr64I => set!(alu(AluOp::Or, Width::W64, src!(), op.imm)),
+            Code::MovedOr32R => set!(alu(AluOp::Or, Width::W32, src!(), right!())),
+            Code::MovedOr32I => set!(alu(AluOp::Or, Width::W32, src!(), op.imm)),
+            Code::MovedAnd64R => set!(alu(AluOp::And, Width::W64, src!(), right!())),
+            Code::MovedAnd64I => set!(alu(AluOp::And, Width::W64, src!(), op.imm)),
+            Code::MovedAnd32R => set!(alu(AluOp::And, Width::W32, src!(), right!())),
+            Code::MovedAnd32I => set!(alu(AluOp::And, Width::W32, src!(), op.imm)),
+            Code::MovedLsh64R => set!(alu(AluOp::Lsh, Width::W64, src!(), right!())),
+            Code::MovedLsh64I => set!(alu(AluOp::Lsh, Width::W64, src!(), op.imm)),
+            Code::MovedLsh32R => set!(alu(AluOp::Lsh, Width::W32, src!(), right!())),
+            Code::MovedLsh32I => set!(alu(AluOp::Lsh, Width::W32, src!(), op.imm)),
+            Code::MovedRsh64R => set!(alu(AluOp::Rsh, Width::W64, src!(), right!())),
+            Code::MovedRsh64I => set!(alu(AluOp::Rsh, Width::W64, src!(), op.imm)),
+            Code::MovedRsh32R => set!(alu(AluOp::Rsh, Width::W32, src!(), right!())),
+            Code::MovedRsh32I => set!(alu(AluOp::Rsh, Width::W32, src!(), op.imm)),
+            Code::MovedMod64R => set!(alu(AluOp::Mod, Width::W64, src!(), right!())),
+            Code::MovedMod64I => set!(alu(AluOp::Mod, Width::W64, src!(), op.imm)),
+            Code::MovedMod32R => set!(alu(AluOp::Mod, Width::W32, src!(), right!())),
+            Code::MovedMod32I => set!(alu(AluOp::Mod, Width::W32, src!(), op.imm)),
+            Code::MovedXor64R => set!(alu(AluOp::Xor, Width::W64, src!(), right!())),
+            Code::MovedXor64I => set!(alu(AluOp::Xor, Width::W64, src!(), op.imm)),
+            Code::MovedXor32R => set!(alu(AluOp::Xor, Width::W32, src!(), right!())),
+            Code::MovedXor32I => set!(alu(AluOp::Xor, Width::W32, src!(), op.imm)),
+            Code::MovedMov64R => set!(alu(AluOp::Mov, Width::W64, src!(), right!())),
+            Code::MovedMov64I => set!(alu(AluOp::Mov, Width::W64, src!(), op.imm)),
+            Code::MovedMov32R => set!(alu(AluOp::Mov, Width::W32, src!(), right!())),
+            Code::MovedMov32I => set!(alu(AluOp::Mov, Width::W32, src!(), op.imm)),
+            Code::MovedArsh64R => set!(alu(AluOp::Arsh, Width::W64, src!(), right!())),
+            Code::MovedArsh64I => set!(alu(AluOp::Arsh, Width::W64, src!(), op.imm)),
+            Code::MovedArsh32R => set!(alu(AluOp::Arsh, Width::W32, src!(), right!())),
+            Code::MovedArsh32I => set!(alu(AluOp::Arsh, Width::W32, src!(), op.imm)),
             Code::Neg64 => set!(neg(Width::W64, dst!())),
             Code::Neg32 => set!(neg(Width::W32, dst!())),
             Code::MovSx8To64 => set!(mov_sx(Width::W64, Size::B, src!())),
@@ -467,7 +487,7 @@ where
             Code::Swap64 => set!(endian(Endian::Swap, Size::DW, dst!())),
             Code::Nothing => {}
             Code::LoadImm64 => {
-                set!(op.imm);
+                regs.set(op.dst, op.imm);
                 pc = at + 2;
             }
             Code::Load8 => load!(B),

@@ -7,7 +7,8 @@ use bpf_isa::{
 
 /// Gives every operation of arithmetic and every comparison a code of its own for each form:
 /// 64 bits with a register, with an immediate, 32 bits with a register, with an immediate. Those
-/// of arithmetic come once more, for a move and the operation on what it moved.
+/// of arithmetic come once more, for a move and the operation on what it moved; some comparisons
+/// with immediates come once more for the rows and trees of them that a `switch` becomes.
 macro_rules! codes {
     (
         alu { $(
@@ -15,6 +16,8 @@ macro_rules! codes {
             moved $Mov64R:ident $Mov64I:ident $Mov32R:ident $Mov32I:ident
         )+ }
         jump { $($Jump:ident $Jump64R:ident $Jump64I:ident $Jump32R:ident $Jump32I:ident)+ }
+        search { $($Search:ident $Compare:ident)+ }
+        straight { $($Straight:ident)+ }
         others { $($Other:ident)+ }
     ) => {
         /// What an operation does.
@@ -24,6 +27,8 @@ macro_rules! codes {
             $($Alu64R, $Alu64I, $Alu32R, $Alu32I,)+
             $($Mov64R, $Mov64I, $Mov32R, $Mov32I,)+
             $($Jump64R, $Jump64I, $Jump32R, $Jump32I,)+
+            $($Search,)+
+            $($Straight,)+
             $($Other,)+
         }
 
@@ -49,6 +54,26 @@ macro_rules! codes {
                         Self::$Alu32I => Some(Self::$Mov32I),
                     )+
                     _ => None,
+                }
+            }
+
+            /// The code for a comparison that others of its kind may follow.
+            const fn search(self) -> Option<Self> {
+                match self {
+                    $(Self::$Compare => Some(Self::$Search),)+
+                    _ => None,
+                }
+            }
+
+            /// Whether one operation follows, which [`Op::to`] names.
+            const fn is_straight(self) -> bool {
+                match self {
+                    $(Self::$Alu64R | Self::$Alu64I | Self::$Alu32R | Self::$Alu32I)|+ => true,
+                    $(Self::$Mov64R | Self::$Mov64I | Self::$Mov32R | Self::$Mov32I)|+ => true,
+                    $(Self::$Straight)|+ => true,
+                    $(Self::$Jump64R | Self::$Jump64I | Self::$Jump32R | Self::$Jump32I)|+ => false,
+                    $(Self::$Search)|+ => false,
+                    $(Self::$Other)|+ => false,
                 }
             }
 
@@ -106,17 +131,27 @@ codes! {
         Slt JSlt64R JSlt64I JSlt32R JSlt32I
         Sle JSle64R JSle64I JSle32R JSle32I
     }
-    others {
+    search {
+        SearchEq64 JEq64I
+        SearchEq32 JEq32I
+        SearchGt64 JGt64I
+        SearchGt32 JGt32I
+        SearchSgt64 JSgt64I
+        SearchSgt32 JSgt32I
+    }
+    straight {
         SDiv64R SDiv64I SDiv32R SDiv32I SMod64R SMod64I SMod32R SMod32I
         Neg64 Neg32
         MovSx8To64 MovSx16To64 MovSx32To64 MovSx8To32 MovSx16To32
-        Low16 Low32 Swap16 Swap32 Swap64 Nothing
-        LoadImm64
+        Low16 Low32 Swap16 Swap32 Swap64
         Load8 Load16 Load32 Load64 LoadSx8 LoadSx16 LoadSx32
-        Store8R Store16R Store32R Store64R Store8I Store16I Store32I Store64I
         MayFault8 MayFault16 MayFault32 MayFault64 MayFaultSx8 MayFaultSx16 MayFaultSx32
-        Atomic32 Atomic64
         LoadAcquire8 LoadAcquire16 LoadAcquire32 LoadAcquire64
+    }
+    others {
+        Nothing LoadImm64
+        Store8R Store16R Store32R Store64R Store8I Store16I Store32I Store64I
+        Atomic32 Atomic64
         StoreRelease8 StoreRelease16 StoreRelease32 StoreRelease64
         LoadPacketAbs LoadPacketInd
         Goto MayGoto
@@ -160,13 +195,14 @@ impl Code {
 
 /// An operation.
 ///
-/// Invariant: `to` of jumps and local calls is the index of an operation of the same program.
+/// Invariant: `to` of jumps, local calls and straight operations is the index of an operation of
+/// the same program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Op {
     /// The immediate, extended to 64 bits; the offset of a load or store of a register.
     pub(crate) imm: u64,
-    /// Where a jump goes; which helper, map, atomic operation; the offset of a store of an
-    /// immediate.
+    /// Where a jump goes, and what follows a straight operation; which helper, map, atomic
+    /// operation; the offset of a store of an immediate.
     pub(crate) to: u32,
     pub(crate) code: Code,
     pub(crate) dst: Reg,
@@ -249,13 +285,16 @@ pub(crate) fn translate<L: Links>(insns: &[Insn], links: &mut L) -> Result<Box<[
     let mut ops = Vec::with_capacity(insns.len() + 1);
     for (index, insn) in insns.iter().enumerate() {
         let at = Pc(u32::try_from(index).unwrap_or(u32::MAX));
-        ops.push(operation(*insn, at, insns.len(), links)?);
+        let op = operation(*insn, at, insns.len(), links)?;
+        ops.push(if op.code.is_straight() { Op { to: at.0.saturating_add(1), ..op } } else { op });
     }
     ops.push(trap(TrapKind::End));
     Ok(ops.into())
 }
 
-/// Joins moves and operations on what they moved, `r2 = r1; r2 <<= 13`, into one step each.
+/// Takes fewer steps to the same end: joins moves and operations on what they moved,
+/// `r2 = r1; r2 <<= 13`, into one step each; leads past every `goto`; marks comparisons of one
+/// kind that follow each other.
 ///
 /// Every operation keeps its place, so that jumps to the second of a pair find it.
 pub(crate) fn join(ops: &[Op]) -> Box<[Op]> {
@@ -273,7 +312,28 @@ pub(crate) fn join(ops: &[Op]) -> Box<[Op]> {
             *op = Op { code, src: first.src, right, ..second };
         }
     }
+    for (index, op) in joined.iter_mut().enumerate() {
+        if op.code.is_straight() || op.code.search().is_some() {
+            op.to = past_gotos(ops, op.to);
+        }
+        let follows = |at: usize| ops.get(at).is_some_and(|next| next.code == op.code);
+        if let Some(code) =
+            op.code.search().filter(|_| follows(index + 1) || follows(op.to as usize))
+        {
+            op.code = code;
+        }
+    }
     joined
+}
+
+/// Where a path that comes to the operation `to` does something again.
+fn past_gotos(ops: &[Op], to: u32) -> u32 {
+    // A ring of them does nothing for ever, and may be entered anywhere.
+    const FAR: usize = 8;
+    (0..FAR).fold(to, |to, _| match ops.get(to as usize) {
+        Some(op) if op.code == Code::Goto => op.to,
+        _ => to,
+    })
 }
 
 /// An operation that faults.

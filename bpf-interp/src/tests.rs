@@ -469,6 +469,44 @@ fn a_jump_finds_the_second_of_two_joined_instructions() {
     assert_eq!(run(&interp, 40).0, 43);
 }
 
+/// A `switch` as compilers lay it out: a tree of comparisons over rows of them, and every case goes
+/// on by a jump to a jump.
+#[test]
+fn a_switch_finds_its_case_by_every_kind_of_comparison() {
+    for (above, width) in ["s>", ">"].iter().flat_map(|above| ["r", "w"].map(|w| (above, w))) {
+        let text = format!(
+            "r0 = 0\n\
+             if {width}1 {above} 6 goto upper\nif {width}1 {above} 3 goto middle\n\
+             if {width}1 == 1 goto one\nif {width}1 == 2 goto two\nif {width}1 == 3 goto three\n\
+             r0 += 100\ngoto out\n\
+             middle: if {width}1 {above} 4 goto five\nr0 += 4\ngoto on\n\
+             one: r0 += 1\ngoto on\ntwo: r0 = r1\nr0 <<= 3\ngoto on\nthree: r0 -= 3\ngoto on\n\
+             five: if {width}1 {above} 5 goto six\nr0 ^= 5\ngoto on\nsix: r0 |= 6\ngoto on\n\
+             upper: if {width}1 {above} 8 goto out\nr0 += 7\n\
+             on: goto out\nout: exit"
+        );
+        let maker = Maker::new(&text);
+        let program = maker.parts.program.clone();
+        let interp = maker.interp();
+        let results: Vec<u64> = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, u64::MAX, 1 << 31, 1 << 32]
+            .into_iter()
+            .map(|ctx| {
+                let result = run(&interp, ctx).0;
+                assert_eq!(result, plainly(&program, ctx), "{ctx:#x}: {text}");
+                result
+            })
+            .collect();
+        let three = 3_u64.wrapping_neg();
+        assert_eq!(results[..10], [100, 1, 16, three, 4, 5, 6, 7, 7, 0], "{text}");
+    }
+}
+
+#[test]
+fn a_ring_of_jumps_that_nobody_enters_does_no_harm() {
+    let text = "r0 = 3\nif r1 == 1 goto ring\nif r1 == 2 goto ring\nexit\nring: goto there\nthere: goto ring";
+    assert_eq!(run(&Maker::new(text).interp(), 0).0, 3);
+}
+
 proptest::proptest! {
     /// Straight code with short forward jumps: both ways of running it agree.
     #[test]
@@ -482,7 +520,7 @@ proptest::proptest! {
         let is_register_work = |insn: &Insn| matches!(
             insn,
             Insn::Alu { .. } | Insn::AluSigned { .. } | Insn::Neg { .. } | Insn::MovSx { .. }
-                | Insn::Endian { .. } | Insn::JumpIf { .. }
+                | Insn::Endian { .. } | Insn::JumpIf { .. } | Insn::Jump { off: 0..3, .. }
         );
         let mut insns: Vec<Insn> = raw
             .into_iter()
