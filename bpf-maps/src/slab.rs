@@ -170,7 +170,8 @@ impl Slab {
         let word = &self.elem(id)[0];
         let version = word.load(Ordering::Relaxed) >> 32;
         let at = |version: u64| (version & LOW) << 32 | u64::from(hash);
-        word.store(at(version + 1), Ordering::Relaxed);
+        // Whoever sees this sees that it has left its bucket.
+        word.store(at(version + 1), Ordering::Release);
         fence(Ordering::Release);
         self.key(id).copy_from(key);
         let filled = fill();

@@ -1,13 +1,14 @@
 //! Hash maps: entries at keys, one value each, or one each a CPU.
 //!
 //! Lookups take no lock: they walk a bucket from its head, and begin again if they notice that
-//! they have strayed into another bucket (see [`slab`](crate::slab)). Whoever changes a bucket
-//! holds its lock. A lock is shared by several buckets, and has an element of its own, so that
+//! they have strayed into another bucket (see [`slab`](crate::slab)), or if they find nothing and
+//! the bucket has changed meanwhile: an element used again may stand behind the one looked for.
+//! Whoever changes a bucket holds its lock. A lock is shared by several buckets, and has an element of its own, so that
 //! an update can put a whole new element in the place of an old one even when the map is full;
 //! the old one is then the lock's.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use bpf_abi::map::{MapFlags, MapType, UpdateFlags};
 
@@ -39,7 +40,7 @@ pub(crate) struct Hash {
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) slab: Slab,
-    /// The first link of each bucket.
+    /// Of each bucket, how often it was relinked (32) | its first link (32).
     heads: Memory,
     /// The number of buckets less one: they are a power of two.
     mask: u32,
@@ -51,6 +52,21 @@ pub(crate) struct Table {
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Stripe(pub(crate) Mutex<ElemId>);
+
+/// How often a lookup begins again before it takes the lock.
+const PATIENCE: u32 = 32;
+
+/// The low half of a head: its link.
+const LOW: u64 = 0xffff_ffff;
+
+/// The first link that a bucket's head tells.
+#[inline]
+fn first_of(head: u64, bucket: u32) -> Link {
+    match low(head) {
+        0 => Link::end_of(bucket),
+        link => Link(link),
+    }
+}
 
 /// Where an element is in its bucket: what links to it, and what it links to.
 #[derive(Clone, Copy, Debug)]
@@ -90,8 +106,7 @@ impl Table {
 
     #[inline]
     pub(crate) fn first(&self, bucket: u32) -> Link {
-        let link = low(self.head(bucket).load(Ordering::Acquire));
-        if link == 0 { Link::end_of(bucket) } else { Link(link) }
+        first_of(self.head(bucket).load(Ordering::Acquire), bucket)
     }
 
     /// The lock of a bucket.
@@ -108,19 +123,33 @@ impl Table {
     pub(crate) fn find(&self, key: &[u8]) -> Option<ElemId> {
         let hash = self.hash(key);
         let bucket = self.bucket_of(hash);
-        'again: loop {
-            let mut link = self.first(bucket);
-            while let Some(elem) = link.elem() {
-                match self.slab.has_key(elem, hash, key) {
-                    Some(true) => return Some(elem),
-                    Some(false) => link = self.slab.next(elem),
-                    None => continue 'again,
-                }
-            }
-            if link == Link::end_of(bucket) {
-                return None;
+        for _ in 0..PATIENCE {
+            if let Some(found) = self.walk(bucket, hash, key) {
+                return found;
             }
         }
+        let _guard = hold(&self.stripe(bucket).0);
+        Some(self.place(bucket, hash, key)?.elem)
+    }
+
+    /// Looks through a bucket without a lock. Nothing: the bucket changed, so nobody can tell.
+    #[inline]
+    #[expect(clippy::option_option, reason = "the outer says whether the inner is known")]
+    fn walk(&self, bucket: u32, hash: u32, key: &[u8]) -> Option<Option<ElemId>> {
+        let head = self.head(bucket);
+        let begun = head.load(Ordering::Acquire);
+        let mut link = first_of(begun, bucket);
+        while let Some(elem) = link.elem() {
+            if self.slab.has_key(elem, hash, key)? {
+                return Some(Some(elem));
+            }
+            link = self.slab.next(elem);
+        }
+        // Whoever was led astray has seen what was written after an element had left this bucket
+        // and its head had said so.
+        fence(Ordering::Acquire);
+        let is_same = head.load(Ordering::Relaxed) & !LOW == begun & !LOW;
+        (is_same && link == Link::end_of(bucket)).then_some(None)
     }
 
     /// The element with this key. The bucket is locked.
@@ -152,11 +181,19 @@ impl Table {
     }
 
     /// Sets what follows `before`, or is first. The bucket is locked.
+    ///
+    /// An element that this takes out of the bucket is not to be written before.
     pub(crate) fn relink(&self, bucket: u32, before: Option<ElemId>, link: Link) {
-        match before {
-            Some(before) => self.slab.set_next(before, link),
-            None => self.head(bucket).store(u64::from(link.0), Ordering::Release),
-        }
+        let head = self.head(bucket);
+        let was = head.load(Ordering::Relaxed);
+        let first = match before {
+            Some(before) => {
+                self.slab.set_next(before, link);
+                was & LOW
+            }
+            None => u64::from(link.0),
+        };
+        head.store((was & !LOW).wrapping_add(1 << 32) | first, Ordering::Release);
     }
 
     /// Puts an element first. The bucket is locked.
@@ -286,7 +323,7 @@ impl Hash {
                 continue;
             }
             slab.value(elem).copy_to(out);
-            std::sync::atomic::fence(Ordering::Acquire);
+            fence(Ordering::Acquire);
             if slab.version(elem) == version {
                 return Some(());
             }
