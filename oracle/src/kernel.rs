@@ -341,6 +341,7 @@ impl Program {
         let mut tag = [0; 8];
         tag.copy_from_slice(&info[8..16]);
         Ok(ProgInfo {
+            id: number(4),
             tag,
             jited_bytes: number(16),
             xlated_insns: number(20) / 8,
@@ -404,6 +405,8 @@ pub struct TestRunOutput {
 /// What the kernel tells of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgInfo {
+    /// The number.
+    pub id: u32,
     /// The tag.
     pub tag: [u8; 8],
     /// The size of the machine code.

@@ -74,6 +74,13 @@ impl KernelObject {
     pub fn program(&self, name: &str) -> Option<&Program> {
         self.programs.get(name)
     }
+
+    /// The name of the program with this number.
+    pub fn program_name(&self, id: u32) -> Option<&str> {
+        let is_it = |program: &Program| program.info().is_ok_and(|info| info.id == id);
+        let found = self.programs.iter().find(|(_, program)| is_it(program));
+        found.map(|(name, _)| name.as_str())
+    }
 }
 
 /// What the kernel says of an object's first program, at a log level: its verdict and its log.
