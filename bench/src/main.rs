@@ -2,13 +2,22 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks")]
 
 mod stats;
+mod verify;
+#[cfg(feature = "engines")]
 mod programs;
+#[cfg(feature = "engines")]
 mod contender;
+#[cfg(feature = "engines")]
 mod kernel;
+#[cfg(feature = "engines")]
 mod ours;
+#[cfg(feature = "engines")]
 mod peers;
+#[cfg(feature = "engines")]
 mod jit;
+#[cfg(feature = "engines")]
 mod tail;
+#[cfg(feature = "engines")]
 mod entry;
 
 use std::process::ExitCode;
@@ -17,13 +26,15 @@ use anyhow::Context as _;
 
 /// What can be measured.
 const HELP: &str = "\
-usage: bpf-bench [all | jit | tail | entry] [--rounds N] [PROGRAM...]
+usage: bpf-bench [all | verify | jit | tail | entry] [--rounds N] [PROGRAM...]
 
 all     everything below; the default
 entry   entering an empty program
 tail    a tail call, in chains of 34 programs
 jit     the programs of bench/programs on our engines, rbpf's, solana-sbpf's and the kernel's;
         the last line is the geometric mean of our compiled code's time over the kernel's
+verify  how long verifying heavy programs takes us and the kernel; the last line is the
+        geometric mean of our time over the kernel's
 ";
 
 /// How often each contender has its turn, if nobody says.
@@ -52,18 +63,34 @@ fn run(mut args: Vec<String>) -> anyhow::Result<()> {
         println!("the kernel takes no part: bpf() says {errno}");
     }
     match what.as_str() {
-        "all" => {
-            entry::run(rounds)?;
-            tail::run(rounds)?;
-            jit::run(rounds, &args)
-        }
-        "jit" => jit::run(rounds, &args),
-        "tail" => tail::run(rounds),
-        "entry" => entry::run(rounds),
+        "verify" => verify::run(rounds, &args),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
         }
+        what => engines(what, rounds, &args),
+    }
+}
+
+/// Measures what runs programs.
+#[cfg(feature = "engines")]
+fn engines(what: &str, rounds: u32, args: &[String]) -> anyhow::Result<()> {
+    match what {
+        "all" => {
+            verify::run(rounds, args)?;
+            entry::run(rounds)?;
+            tail::run(rounds)?;
+            jit::run(rounds, args)
+        }
+        "jit" => jit::run(rounds, args),
+        "tail" => tail::run(rounds),
+        "entry" => entry::run(rounds),
         _ => anyhow::bail!("nothing is called {what:?}\n\n{HELP}"),
     }
+}
+
+/// Says that this build runs no programs.
+#[cfg(not(feature = "engines"))]
+fn engines(what: &str, _: u32, _: &[String]) -> anyhow::Result<()> {
+    anyhow::bail!("{what}: this build can only verify; the feature `engines` is off\n\n{HELP}")
 }

@@ -11,11 +11,13 @@ impl Times {
     }
 
     /// How many rounds there were.
+    #[cfg(feature = "engines")]
     pub(crate) const fn len(&self) -> usize {
         self.0.len()
     }
 
     /// What one round took.
+    #[cfg(feature = "engines")]
     pub(crate) fn get(&self, round: usize) -> Option<f64> {
         self.0.get(round).copied()
     }
@@ -33,6 +35,7 @@ impl Times {
     }
 
     /// The least of the times.
+    #[cfg(any(feature = "engines", test))]
     pub(crate) fn least(&self) -> Option<f64> {
         self.0.iter().copied().reduce(f64::min)
     }

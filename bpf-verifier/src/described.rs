@@ -11,10 +11,18 @@ use bpf_abi::helper::HelperProto;
 use bpf_abi::image::BoundMap;
 use bpf_abi::map::{MapFlags, MapInitValue, MapLayout, MapSpec, MapType};
 use bpf_abi::prog::{AttachType, ProgType};
-use bpf_abi::spec::ProgramSpec;
-use bpf_btf::{Btf, TypeId};
+use bpf_abi::spec::{ProgramSpec, ReferenceTo};
+use bpf_btf::{Btf, KindCode, TypeId};
 
 use crate::host::{Host, MapFacts, ProgramFacts};
+
+/// The source register of a 64-bit immediate that is a kernel variable.
+/// Linux: `BPF_PSEUDO_BTF_ID`.
+const PSEUDO_BTF_ID: u8 = 3;
+
+/// What a call of an unknown kernel function calls instead; no helper has the number.
+/// Linux: libbpf's `POISON_CALL_KFUNC_BASE`.
+const UNKNOWN_KFUNC: i32 = 2_002_000_000;
 
 /// A world of descriptions.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +79,38 @@ impl DescribedWorld {
         let id = u32::try_from(place).unwrap_or(u32::MAX);
         self.programs.push(Arc::new(ProgramFacts { id, ..facts }));
         i32::try_from(place).unwrap_or(i32::MAX)
+    }
+
+    /// The program with the numbers that this world's kernel has for the functions and variables
+    /// it refers to, as libbpf fills them in before a load. A function that the kernel does not
+    /// know becomes a call that no path may reach, a variable becomes zero.
+    #[must_use]
+    pub fn resolved(&self, program: &ProgramSpec) -> ProgramSpec {
+        let mut program = program.clone();
+        for reference in &program.references {
+            let Some(slot) = program.insns.get_mut(reference.at.index()) else { continue };
+            match &reference.to {
+                ReferenceTo::Map(_) | ReferenceTo::MapValue(_) => {}
+                ReferenceTo::Kfunc { name, .. } => match self.kernel_id(name, &[KindCode::Func]) {
+                    Some(id) => slot.imm = id,
+                    None => (slot.src, slot.imm) = (0, UNKNOWN_KFUNC),
+                },
+                ReferenceTo::Ksym { name, .. } if slot.src == PSEUDO_BTF_ID => {
+                    match self.kernel_id(name, &[KindCode::Var, KindCode::Func]) {
+                        Some(id) => slot.imm = id,
+                        None => (slot.src, slot.imm) = (0, 0),
+                    }
+                }
+                ReferenceTo::Ksym { .. } => {}
+            }
+        }
+        program
+    }
+
+    fn kernel_id(&self, name: &str, kinds: &[KindCode]) -> Option<i32> {
+        let btf = self.kernel_btf.as_ref()?;
+        let id = kinds.iter().find_map(|kind| btf.by_name_kind(name, *kind))?;
+        i32::try_from(id.0).ok()
     }
 
     /// Says what the programs of the program array added last must be.

@@ -71,6 +71,8 @@ pub struct Counts {
     pub total_states: u32,
     /// The most states alive at one time.
     pub peak_states: u32,
+    /// The most bytes that states took at one time.
+    pub peak_state_bytes: usize,
     /// States in being now. Linux: `cur_states`, which `peak_states` is taken from.
     pub live_states: u32,
     /// The most states kept at one instruction.

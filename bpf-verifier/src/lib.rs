@@ -99,6 +99,8 @@ pub struct Stats {
     pub total_states: u32,
     /// The most states alive at one time.
     pub peak_states: u32,
+    /// The most bytes that states kept and branches put aside took at one time.
+    pub peak_state_bytes: usize,
     /// How much stack each function uses, in bytes.
     pub stack_depths: Vec<u32>,
 }

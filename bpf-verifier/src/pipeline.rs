@@ -156,6 +156,7 @@ fn stats(env: &Env<'_>) -> Stats {
         max_states_per_insn: counts.max_states_per_insn,
         total_states: counts.total_states,
         peak_states: counts.peak_states,
+        peak_state_bytes: counts.peak_state_bytes,
         stack_depths: env.subprogs.iter().map(|subprog| subprog.stack_depth).collect(),
     }
 }

@@ -52,6 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "bpfkit",
             "bpf-abi",
+            "bpf-btf",
             "bpf-interp",
             "bpf-isa",
             "bpf-jit",

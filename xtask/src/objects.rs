@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use xshell::{Shell, cmd};
 
 /// Where sources of committed objects lie: every `*.bpf.c` there has its `*.bpf.o` beside it.
-const FOLDERS: &[&str] = &["examples", "tests/objects", "bench/programs"];
+const FOLDERS: &[&str] = &["examples", "tests/objects", "bench/programs", "bench/heavy"];
 
 /// The flags of every object, unless its first lines say otherwise by `// clang: FLAGS`.
 const FLAGS: &[&str] = &["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-Wall"];

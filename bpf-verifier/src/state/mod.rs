@@ -158,6 +158,13 @@ impl State {
         self.frames.pop()
     }
 
+    /// How many bytes it takes, its frames and their stacks included.
+    pub fn bytes(&self) -> usize {
+        let stacks: usize = self.frames.iter().map(|frame| frame.stack.bytes()).sum();
+        let frames = if self.frames.spilled() { self.frames.capacity() } else { 0 };
+        size_of::<Self>() + frames * size_of::<Frame>() + stacks
+    }
+
     /// Every register and every spilled register of every frame.
     ///
     /// Linux: `bpf_for_each_reg_in_vstate`.

@@ -156,6 +156,11 @@ impl Stack {
         self.slots.len() * 8
     }
 
+    /// How many bytes of memory its slots take.
+    pub const fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+    }
+
     /// The touched slots, from the frame pointer downwards.
     pub fn slots(&self) -> &[Slot] {
         &self.slots

@@ -69,6 +69,11 @@ impl Track {
         Self { parent: None, steps: Vec::new(), first, last: None, depth: 0 }
     }
 
+    /// How many bytes its steps take.
+    pub(super) fn bytes(&self) -> usize {
+        self.steps.capacity() * size_of::<Step>()
+    }
+
     /// The instruction walked before the one at `pc`, and how many steps lead to it, `steps`
     /// being those that lead to `pc`. `None` if the path began at `pc`.
     ///

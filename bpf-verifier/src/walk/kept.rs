@@ -33,6 +33,13 @@ pub(super) struct KeptState {
     pub(super) cleaned: bool,
 }
 
+impl KeptState {
+    /// How many bytes it takes.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() - size_of::<State>() + self.state.bytes() + self.track.bytes()
+    }
+}
+
 /// All states that were kept.
 ///
 /// They are found by instruction and call site, through as many buckets as the program has
@@ -47,6 +54,8 @@ pub(super) struct Kept {
     over: Vec<KeptId>,
     /// In each bucket, the oldest first.
     buckets: Vec<Vec<KeptId>>,
+    /// How many bytes all of them take.
+    pub(super) bytes: usize,
     /// How many can be found. Linux: `explored_states_size`.
     pub(super) findable: u32,
     /// How many cannot be found any more, but are needed. Linux: `free_list_size`.
@@ -90,6 +99,7 @@ impl Kept {
     /// Keeps a state.
     pub(super) fn add(&mut self, bucket: usize, state: KeptState) -> KeptId {
         let id = KeptId(u32::try_from(self.states.len()).expect("fewer than instructions walked"));
+        self.bytes += state.bytes();
         self.states.push(Some(Box::new(state)));
         self.buckets[bucket].push(id);
         self.findable += 1;
@@ -119,7 +129,9 @@ impl Kept {
     /// Drops the states that are over. No back edge may be waiting.
     pub(super) fn sweep(&mut self) {
         for id in self.over.drain(..) {
-            self.states[id.0 as usize] = None;
+            if let Some(state) = self.states[id.0 as usize].take() {
+                self.bytes = self.bytes.saturating_sub(state.bytes());
+            }
         }
     }
 
@@ -128,6 +140,7 @@ impl Kept {
     /// Linux: `free_states`.
     pub(super) fn clear(&mut self) {
         self.states.clear();
+        self.bytes = 0;
         self.over.clear();
         for bucket in &mut self.buckets {
             bucket.clear();

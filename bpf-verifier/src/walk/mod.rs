@@ -48,6 +48,8 @@ pub struct Paths {
     prev_pc: Option<Pc>,
     /// Branches still to be walked; the last first.
     pending: Vec<Pending>,
+    /// How many bytes they took when they were put aside.
+    pending_bytes: usize,
     kept: Kept,
     loops: Loops,
     ids: IdMap,
@@ -69,6 +71,8 @@ struct Pending {
     pc: Pc,
     prev_pc: Pc,
     mark: LogMark,
+    /// How many bytes it took when it was put aside.
+    bytes: usize,
 }
 
 /// Where a path is refused.
@@ -88,6 +92,7 @@ impl Paths {
             recorded: false,
             prev_pc: None,
             pending: Vec::new(),
+            pending_bytes: 0,
             kept: Kept::new(len),
             loops: Loops::default(),
             ids: IdMap::default(),
@@ -117,6 +122,7 @@ impl Paths {
         let at = walk.pc;
         result.map_err(|reason| Refused { at, reason })?;
         self.pending.clear();
+        self.pending_bytes = 0;
         self.kept.clear();
         self.loops.clear();
         Ok(())
@@ -143,6 +149,13 @@ impl Paths {
     fn count_states(&self, env: &mut Env<'_>) {
         let now = self.kept.findable + self.kept.lingering + self.loops.backedges;
         env.counts.peak_states = env.counts.peak_states.max(now);
+        self.count_bytes(env);
+    }
+
+    /// Notes how much memory kept states and branches put aside take now, if that is most.
+    fn count_bytes(&self, env: &mut Env<'_>) {
+        let now = self.kept.bytes + self.pending_bytes;
+        env.counts.peak_state_bytes = env.counts.peak_state_bytes.max(now);
     }
 
     /// Drops a kept state that nothing needs any more. What a back edge may lead to stays.
@@ -291,6 +304,7 @@ impl Walk<'_, '_> {
         self.paths.end_path(self.env, &self.state, self.pc)?;
         self.env.update_live_stack(&self.state);
         let Some(pending) = self.paths.pending.pop() else { return Ok(false) };
+        self.paths.pending_bytes -= pending.bytes;
         if !self.env.log.shows_everything() {
             self.env.log.rewind(pending.mark);
         }

@@ -37,7 +37,10 @@ impl StepCx<'_, '_> {
 
     fn push(&mut self, state: State, track: Track, to: Pc) -> &mut State {
         let mark = self.env.log.mark();
-        let branch = Pending { state, track, pc: to, prev_pc: self.pc, mark };
+        let bytes = state.bytes() + track.bytes();
+        let branch = Pending { state, track, pc: to, prev_pc: self.pc, mark, bytes };
+        self.paths.pending_bytes += bytes;
+        self.paths.count_bytes(self.env);
         &mut self.paths.pending.push_mut(branch).state
     }
 

@@ -96,6 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut judged = Vec::new();
     for (path, object, program) in programs {
         let world = world(object, kernel.as_ref());
+        let program = &world.resolved(program);
         let begin = Instant::now();
         let options = Options {
             log: LogOptions { level: level | 4, ..LogOptions::default() },
