@@ -47,6 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bpf-oracle", &["bpf-isa", "bpf-btf", "bpf-abi"]),
+    ("bpf-fuzz", &["bpf-isa", "bpf-btf", "bpf-abi", "bpf-verifier", "bpf-oracle"]),
     (
         "bpf-bench",
         &[

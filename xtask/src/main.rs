@@ -64,6 +64,12 @@ const COMMANDS: &[Command] = &[
         what: "what the running kernel says of raw documents",
         run: |sh, args| release(sh, "bpf-oracle", args),
     },
+    Command {
+        name: "fuzz-kernel",
+        takes: "[--programs N] [--seed S]",
+        what: "random programs, put to the running kernel and to our verifier",
+        run: |sh, args| release(sh, "bpf-fuzz", args),
+    },
 ];
 
 fn main() -> ExitCode {
