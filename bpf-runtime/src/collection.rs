@@ -28,6 +28,8 @@ pub struct OpenObject {
     options: Options,
     /// Maps that are used instead of those that the object describes, by name.
     reused: BTreeMap<String, Map>,
+    /// Programs that its programs attach to.
+    targets: Vec<Program>,
 }
 
 /// A loaded object: its programs are verified and ready, its maps are made and filled.
@@ -55,6 +57,7 @@ impl Runtime {
             spec,
             options: Options::default(),
             reused: BTreeMap::new(),
+            targets: Vec::new(),
         }
     }
 
@@ -190,6 +193,22 @@ impl OpenObject {
         Ok(())
     }
 
+    /// Has its extensions and tracing programs attach to a type of a program's types, by its id;
+    /// without a program to nothing. What cannot be is refused when they are loaded.
+    pub fn attach_target(&mut self, program: Option<&Program>, btf_id: u32) {
+        let place = program.map(|program| {
+            self.targets.push(program.clone());
+            i32::try_from(self.targets.len() - 1).unwrap_or(i32::MAX)
+        });
+        let attaches = |spec: &&mut ProgramSpec| {
+            matches!(spec.prog_type, ProgType::Ext | ProgType::Tracing) && spec.autoload
+        };
+        for spec in self.spec.programs.iter_mut().filter(attaches) {
+            spec.attach_prog = place;
+            spec.attach_btf_id = btf_id;
+        }
+    }
+
     /// Sets a global variable: one of `.rodata`, `.data` or `.bss`.
     ///
     /// # Errors
@@ -271,7 +290,7 @@ impl OpenObject {
     ///
     /// Returns the first thing that went wrong. What was made until then is gone.
     pub fn load(self) -> Result<Object, LoadError> {
-        let Self { runtime, spec, options, reused } = self;
+        let Self { runtime, spec, options, reused, targets } = self;
         let object = &spec.name;
         let mut maps: Vec<Map> = Vec::new();
         let mut fresh: Vec<bool> = Vec::new();
@@ -291,7 +310,8 @@ impl OpenObject {
         }
 
         let objects: Vec<Arc<MapObject>> = maps.iter().map(|map| Arc::clone(&map.object)).collect();
-        let around = Surroundings { object, maps: &objects, options: &options };
+        let programs = targets.as_slice();
+        let around = Surroundings { object, maps: &objects, programs, options: &options };
         let mut programs = Vec::new();
         for program in spec.programs.iter().filter(|program| program.autoload) {
             programs.push(runtime.load_program(program, &around)?);

@@ -45,7 +45,7 @@ pub(crate) struct Engines {
 /// What an engine made of a program.
 #[derive(Debug)]
 pub(crate) enum Code {
-    Jit(Compiled),
+    Jit(Arc<Compiled>),
     Interp(Arc<Interp>),
 }
 
@@ -62,21 +62,19 @@ impl Engines {
         Ok(Self { jit, counts })
     }
 
-    /// The engine that programs are prepared for.
-    pub(crate) const fn engine(&self) -> Engine {
-        if self.jit.is_some() { Engine::Jit } else { Engine::Interp }
-    }
-
-    /// Prepares a program; also gives the counters that it counts in, if it does.
+    /// Prepares a program, to be compiled or not; also gives the counters that it counts in, if it
+    /// does.
     pub(crate) fn prepare(
         &self,
         image: &Arc<Image>,
+        compiled: bool,
     ) -> Result<(Code, Option<Arc<ProgCounters>>), EngineError> {
         let counters = self.counts.then(Arc::<ProgCounters>::default);
-        let code = match (&self.jit, &counters) {
-            (Some(jit), None) => Code::Jit(jit.compile(image)?),
+        let jit = self.jit.as_ref().filter(|_| compiled);
+        let code = match (jit, &counters) {
+            (Some(jit), None) => Code::Jit(Arc::new(jit.compile(image)?)),
             (Some(jit), Some(counters)) => {
-                Code::Jit(jit.compile_counted(image, Arc::clone(counters))?)
+                Code::Jit(Arc::new(jit.compile_counted(image, Arc::clone(counters))?))
             }
             (None, None) => Code::Interp(Interp::new(Arc::clone(image))?),
             (None, Some(counters)) => {

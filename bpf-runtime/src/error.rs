@@ -138,6 +138,35 @@ pub enum Error {
         prog_type: ProgType,
     },
 
+    /// A link cannot be changed so.
+    #[error("the link at {hook:?} cannot {what}")]
+    Link {
+        /// The hook or function.
+        hook: String,
+        /// What it cannot.
+        what: &'static str,
+        /// The error number `bpf(2)` returns.
+        errno: Errno,
+    },
+
+    /// Something is pinned under a name.
+    #[error("something is pinned under {name:?}")]
+    Pinned {
+        /// The name.
+        name: String,
+    },
+
+    /// A program was not attached to a function.
+    #[error("program {program:?} was not attached: {reason}")]
+    Attach {
+        /// The program.
+        program: String,
+        /// Why.
+        reason: String,
+        /// The error number `bpf(2)` returns.
+        errno: Errno,
+    },
+
     /// What is asked for does not exist yet.
     #[error("{0} is not supported")]
     Unsupported(String),
@@ -167,7 +196,10 @@ impl Error {
             | Self::WrongHook { .. } => Errno::EINVAL,
             Self::Fault { .. } => Errno::EFAULT,
             Self::Map { error, .. } => error.errno(),
-            Self::TestRun { errno, .. } => *errno,
+            Self::TestRun { errno, .. } | Self::Link { errno, .. } | Self::Attach { errno, .. } => {
+                *errno
+            }
+            Self::Pinned { .. } => Errno::EEXIST,
             Self::NoJit(_) | Self::Unsupported(_) => Errno::EOPNOTSUPP,
             Self::Load(error) => error.errno(),
         }

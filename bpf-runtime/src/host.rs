@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use bpf_abi::errno::Errno;
-use bpf_abi::exec::{Engine, HelperFn};
+use bpf_abi::exec::HelperFn;
 use bpf_abi::helper::HelperProto;
 use bpf_abi::image::BoundMap;
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::ProgramSpec;
 use bpf_btf::Btf;
-use bpf_verifier::host::{Host, MapFacts};
+use bpf_verifier::host::{Host, MapFacts, ProgramFacts};
 
 use crate::helpers;
 use crate::objects::map::MapObject;
-use crate::objects::program::owner_of;
+use crate::objects::program::{Program, owner_of};
 use crate::runtime::Shared;
 
 /// The world, as one program about to be loaded finds it.
@@ -21,16 +21,25 @@ use crate::runtime::Shared;
 pub(crate) struct LoadHost<'a> {
     shared: &'a Shared,
     prog_type: ProgType,
-    engine: Engine,
+    compiles: bool,
+    programs: &'a [Program],
     maps: &'a [Arc<MapObject>],
     facts: Vec<Arc<MapFacts>>,
 }
 
 impl<'a> LoadHost<'a> {
-    /// The world of a program of this type that names these maps by their places.
-    pub(crate) fn new(shared: &'a Shared, spec: &ProgramSpec, maps: &'a [Arc<MapObject>]) -> Self {
+    /// The world of a program that names these maps and programs by their places.
+    pub(crate) fn new(
+        shared: &'a Shared,
+        spec: &ProgramSpec,
+        maps: &'a [Arc<MapObject>],
+        programs: &'a [Program],
+        compiles: bool,
+    ) -> Self {
         let facts = maps.iter().map(|map| Arc::new(map.facts())).collect();
-        Self { shared, prog_type: spec.prog_type, engine: shared.engines.engine(), maps, facts }
+        let target = target_of(spec, programs).filter(|_| spec.prog_type == ProgType::Ext);
+        let prog_type = target.map_or(spec.prog_type, Program::prog_type);
+        Self { shared, prog_type, compiles, programs, maps, facts }
     }
 
     /// The map that facts of ours are about.
@@ -39,10 +48,24 @@ impl<'a> LoadHost<'a> {
     }
 }
 
+/// The program that a program about to be loaded attaches to.
+pub(crate) fn target_of<'a>(spec: &ProgramSpec, programs: &'a [Program]) -> Option<&'a Program> {
+    programs.get(usize::try_from(spec.attach_prog?).ok()?)
+}
+
 impl Host for LoadHost<'_> {
     fn map(&self, fd: i32) -> Result<Arc<MapFacts>, Errno> {
         let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         self.facts.get(index).cloned().ok_or(Errno::EBADF)
+    }
+
+    fn program(&self, fd: i32) -> Result<Arc<ProgramFacts>, Errno> {
+        let program = usize::try_from(fd).ok().and_then(|fd| self.programs.get(fd));
+        program.map(|program| Arc::clone(&program.object.facts)).ok_or(Errno::EBADF)
+    }
+
+    fn compiles(&self) -> bool {
+        self.compiles
     }
 
     fn constant(&self, map: &MapFacts, off: u32, size: u32) -> Option<u64> {
@@ -66,6 +89,6 @@ impl Host for LoadHost<'_> {
         let Some(array) = self.object(map).and_then(|object| object.map().as_prog_array()) else {
             return Ok(());
         };
-        array.bind(&owner_of(program, self.engine)).map_err(|error| error.errno())
+        array.bind(&owner_of(program, self.programs, self.compiles)).map_err(|error| error.errno())
     }
 }

@@ -23,7 +23,7 @@ pub use collection::{Object, OpenObject, ProgramSpecExt};
 pub use data::Data;
 pub use engine::{EngineChoice, EngineError};
 pub use error::{Error, LoadError, Place, Rejected};
-pub use objects::link::Link;
+pub use objects::link::{Link, LinkInfo};
 pub use objects::map::{Entry, Map, MapInfo, RawEntry};
 pub use objects::program::{Counters, Program, ProgramInfo, Tag};
 pub use packet::Redirect;

@@ -6,12 +6,13 @@ use bpf_abi::image::Image;
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::{ProgramSpec, ReferenceTo};
 use bpf_verifier::fixup::BindError;
+use bpf_verifier::host::ProgramFacts;
 use bpf_verifier::{Options, Reason, Rejection, Stats, Verdict, verify};
 
 use crate::error::{LoadError, Place, Rejected};
-use crate::host::LoadHost;
+use crate::host::{LoadHost, target_of};
 use crate::objects::map::MapObject;
-use crate::objects::program::{Parts, Program};
+use crate::objects::program::{Parts, Program, owner_of};
 use crate::runtime::Runtime;
 
 /// What a program comes with, besides its description.
@@ -20,8 +21,18 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) object: &'a str,
     /// The maps it names by their places.
     pub(crate) maps: &'a [Arc<MapObject>],
+    /// The programs that programs of the object attach to, which it names by their places.
+    pub(crate) programs: &'a [Program],
     /// How to verify it.
     pub(crate) options: &'a Options,
+}
+
+/// What the verifier made of a program that it accepted.
+struct Accepted {
+    image: Arc<Image>,
+    log: String,
+    stats: Stats,
+    facts: ProgramFacts,
 }
 
 impl Runtime {
@@ -40,10 +51,20 @@ impl Runtime {
         check_type(spec.prog_type, &place)?;
         self.check_references(spec, around, &place)?;
 
-        let host = LoadHost::new(shared, spec, around.maps);
-        let Verdict { result, log, stats, .. } = verify(spec, &host, around.options);
+        let compiled = shared.compiles();
+        let host = LoadHost::new(shared, spec, around.maps, around.programs, compiled);
+        let Verdict { result, log, stats, facts, .. } = verify(spec, &host, around.options);
         match result {
-            Ok(image) => self.accept(spec, around, place, Arc::new(image), log, stats),
+            Ok(image) => {
+                let facts = facts.expect("an accepted program comes with its facts");
+                let facts = ProgramFacts { compiled, ..facts };
+                self.accept(
+                    spec,
+                    around,
+                    place,
+                    Accepted { image: Arc::new(image), log, stats, facts },
+                )
+            }
             Err(rejection) => Err(refused(rejection, log, spec, place)),
         }
     }
@@ -54,12 +75,12 @@ impl Runtime {
         spec: &ProgramSpec,
         around: &Surroundings<'_>,
         place: Place,
-        image: Arc<Image>,
-        log: String,
-        verified: Stats,
+        accepted: Accepted,
     ) -> Result<Program, LoadError> {
+        let Accepted { image, log, stats: verified, facts } = accepted;
         let shared = &self.shared;
-        let (code, counters) = shared.engines.prepare(&image).map_err(|error| {
+        let compiled = facts.compiled;
+        let (code, counters) = shared.engines.prepare(&image, facts.compiled).map_err(|error| {
             LoadError::Engine { place: Box::new(place), error: Box::new(error) }
         })?;
 
@@ -70,6 +91,9 @@ impl Runtime {
             image,
             log,
             verified,
+            facts,
+            implicit: target_of(spec, around.programs).cloned(),
+            owner: owner_of(spec, around.programs, compiled),
             code,
             counters,
         };
@@ -132,8 +156,6 @@ impl Runtime {
 /// Refuses program types that need more than a verifier and an engine.
 fn check_type(prog_type: ProgType, place: &Place) -> Result<(), LoadError> {
     const LATER: &[(ProgType, &str)] = &[
-        (ProgType::Ext, "a program extension"),
-        (ProgType::Tracing, "a tracing program"),
         (ProgType::Lsm, "a security module's program"),
         (ProgType::StructOps, "a member of a table of functions"),
     ];

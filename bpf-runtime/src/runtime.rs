@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bpf_btf::Btf;
@@ -36,6 +36,8 @@ pub struct Runtime {
 pub(crate) struct Shared {
     pub(crate) cpus: Cpus,
     pub(crate) engines: Engines,
+    /// Whether later loads are as in a kernel that does not compile.
+    no_jit: AtomicBool,
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
@@ -159,6 +161,7 @@ impl Builder {
         let shared = Shared {
             cpus,
             engines,
+            no_jit: AtomicBool::new(false),
             registry: Registry::default(),
             clock: self.clock,
             random,
@@ -198,6 +201,31 @@ impl Runtime {
         self.shared.cpus.count()
     }
 
+    /// Whether programs that are loaded from now on count as compiled. If not, they are interpreted,
+    /// and judged as a kernel does that only has an interpreter: extensions are refused, and stack
+    /// is counted otherwise.
+    ///
+    /// A runtime whose engine is the interpreter treats its programs as compiled all the same,
+    /// until this says otherwise. Linux: `net.core.bpf_jit_enable`.
+    pub fn enable_jit(&self, on: bool) {
+        self.shared.no_jit.store(!on, Ordering::Relaxed);
+    }
+
+    /// Whether programs that are loaded now count as compiled.
+    pub fn jit_enabled(&self) -> bool {
+        self.shared.compiles()
+    }
+
+    /// The link that is pinned under a name.
+    pub fn pinned(&self, name: &str) -> Option<crate::Link> {
+        self.shared.registry.pinned(name)
+    }
+
+    /// Takes a pin away; returns its link, whose last handle this may be.
+    pub fn unpin(&self, name: &str) -> Option<crate::Link> {
+        self.shared.registry.unpin(name)
+    }
+
     /// The types of the kernel, where they are known.
     pub fn kernel_btf(&self) -> Option<&Arc<Btf>> {
         self.shared.kernel_types()
@@ -205,6 +233,11 @@ impl Runtime {
 }
 
 impl Shared {
+    /// Whether programs that are loaded now count as compiled.
+    pub(crate) fn compiles(&self) -> bool {
+        !self.no_jit.load(Ordering::Relaxed)
+    }
+
     /// Hands a line to the printer.
     pub(crate) fn print(&self, line: &[u8]) {
         let mut printer = self.printer.lock().unwrap_or_else(PoisonError::into_inner);

@@ -208,7 +208,16 @@ impl ProgArray {
     /// Returns an error if there is no such slot, or if the program is of another kind than the
     /// programs that use the array.
     pub fn set(&self, index: u32, program: &Program) -> Result<(), Error> {
-        let set = self.raw().set(index, program.as_runnable(), UpdateFlags::empty());
+        self.set_with(index, program, UpdateFlags::empty())
+    }
+
+    /// The same with flags, of which Linux takes none.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set), and if there is a flag.
+    pub fn set_with(&self, index: u32, program: &Program, flags: UpdateFlags) -> Result<(), Error> {
+        let set = self.raw().set(index, program.as_runnable(), flags);
         set.map_err(|error| self.map.failed(error))
     }
 

@@ -10,7 +10,7 @@ pub use {
 mod open;
 
 pub use bpf_runtime::{
-    Array, Builder, Clock, Data, EngineChoice, Entry, Error, Hash, Hook, KernelBtf, Link,
+    Array, Builder, Clock, Data, EngineChoice, Entry, Error, Hash, Hook, KernelBtf, Link, LinkInfo,
     LoadError, Map, MapInfo, Object, OpenObject, Packet, PerCpuArray, PerCpuHash, PerfEvents,
     Place, Plain, ProgArray, Program, ProgramInfo, Redirect, Rejected, RingBuffer, Runtime,
     TestRun, TestRunOutput,

@@ -52,6 +52,18 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// The error number that Linux, or libbpf, has for it.
+    pub fn errno(&self) -> bpf_abi::Errno {
+        match self {
+            Self::File { error, .. } => {
+                error.raw_os_error().map_or(bpf_abi::Errno::EIO, bpf_abi::Errno)
+            }
+            Self::Object { .. } => bpf_abi::Errno::EINVAL,
+        }
+    }
+}
+
 impl OpenElf for Runtime {
     fn open_file(&self, path: impl AsRef<Path>) -> Result<OpenObject, OpenError> {
         let path = path.as_ref();

@@ -46,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "bpf-runtime",
         ],
     ),
+    ("bpf-script", &["bpfkit"]),
     ("bpf-oracle", &["bpf-isa", "bpf-btf", "bpf-abi"]),
     ("bpf-fuzz", &["bpf-isa", "bpf-btf", "bpf-abi", "bpf-verifier", "bpf-oracle"]),
     (
@@ -77,9 +78,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "bpf-object",
             "bpf-oracle",
             "bpf-runtime",
+            "bpf-script",
         ],
     ),
-    ("bpfkit-cli", &["bpfkit", "bpf-oracle", "bpf-tests"]),
+    ("bpfkit-cli", &["bpfkit", "bpf-oracle", "bpf-script", "bpf-tests"]),
     ("xtask", &[]),
 ];
 

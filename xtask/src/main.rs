@@ -53,6 +53,12 @@ const COMMANDS: &[Command] = &[
         run: objects::run,
     },
     Command {
+        name: "cases",
+        takes: "DIR [--only TEXT] [--engine interp]",
+        what: "run a folder of case scripts; objects that are missing are built with clang-22",
+        run: cases,
+    },
+    Command {
         name: "bench",
         takes: "[WHAT]",
         what: "our engines, the kernel and the peers, side by side",
@@ -115,6 +121,16 @@ fn bench(sh: &Shell, args: &[String]) -> anyhow::Result<()> {
         return Ok(());
     }
     release(sh, "bpf-bench", args)
+}
+
+/// Runs a folder of case scripts.
+fn cases(sh: &Shell, args: &[String]) -> anyhow::Result<()> {
+    let (folder, rest) = args.split_first().context("which folder?")?;
+    // Where the user stands, not the workspace's root.
+    let folder = std::env::current_dir()?.join(folder);
+    let run = ["run", "--quiet", "--package", "bpfkit-cli", "--", "run", "--script"];
+    cmd!(sh, "cargo {run...} {folder} {rest...}").quiet().run()?;
+    Ok(())
 }
 
 /// Builds a tool of this workspace for speed and runs it.

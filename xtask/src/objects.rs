@@ -3,6 +3,9 @@
 use anyhow::{Context as _, bail, ensure};
 use xshell::{Shell, cmd};
 
+/// Where case scripts lie, which say themselves what they are built into.
+const CASES: &str = "tests/cases";
+
 /// Where sources of committed objects lie: every `*.bpf.c` there has its `*.bpf.o` beside it.
 const FOLDERS: &[&str] = &["examples", "tests/objects", "bench/programs", "bench/heavy"];
 
@@ -37,6 +40,11 @@ pub(crate) fn run(sh: &Shell, args: &[String]) -> anyhow::Result<()> {
             drop(dir);
             built += 1;
         }
+    }
+    let cases = ["run", "--quiet", "--package", "bpfkit-cli", "--", "run", "--build"];
+    if built == 0 || wanted.is_empty() {
+        cmd!(sh, "cargo {cases...} --script {CASES} --only={wanted}").quiet().run()?;
+        built += 1;
     }
     ensure!(built > 0, "no source named {wanted:?} in {}", FOLDERS.join(", "));
     println!("{built} objects built");

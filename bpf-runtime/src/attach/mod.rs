@@ -1,12 +1,14 @@
 //! Hooks: where programs are attached and called in order.
 
+mod function;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bpf_abi::id::LinkId;
 use bpf_abi::prog::ProgType;
 
 use crate::error::Error;
-use crate::objects::link::Link;
+use crate::objects::link::{At, Link, LinkObject};
 use crate::objects::program::Program;
 use crate::packet::ContextKind;
 use crate::run::Packet;
@@ -51,6 +53,16 @@ impl HookObject {
         let old = std::mem::replace(&mut *programs, list.into());
         drop(programs);
         drop(old);
+    }
+
+    /// Has another program in the place of what this link attached.
+    pub(crate) fn replace(&self, link: LinkId, program: &Program) {
+        self.change(|list| {
+            let place = list.iter_mut().find(|(id, _)| *id == link);
+            if let Some((_, there)) = place {
+                *there = program.clone();
+            }
+        });
     }
 
     /// Lets go of what this link attached.
@@ -100,7 +112,27 @@ impl Hook {
         }
         let id = self.runtime.shared.registry.next_link();
         self.object.change(|list| list.push((id, program.clone())));
-        Ok(Link { id, hook: Arc::clone(&self.object), program: program.clone() })
+        Ok(Link::new(LinkObject {
+            id,
+            program: program.clone(),
+            place: At::Hook(Arc::clone(&self.object)),
+        }))
+    }
+
+    /// The type of the programs that it takes.
+    pub fn prog_type(&self) -> ProgType {
+        self.object.prog_type
+    }
+
+    /// A packet for its programs.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the bytes are too short for the headers that they must have.
+    pub fn packet(&self, bytes: &[u8]) -> Result<Packet, Error> {
+        let mut packet = Packet::new(&self.runtime, self.object.prog_type)?;
+        packet.set(bytes)?;
+        Ok(packet)
     }
 
     /// How many programs are attached.

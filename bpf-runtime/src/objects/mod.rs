@@ -6,7 +6,9 @@
 //! | a program | the maps it uses |
 //! | a program array | the programs in it |
 //! | a map of maps | the maps in it |
-//! | a link | its program |
+//! | a link | its program, and the program whose function it is on |
+//! | an extension or probe that was never attached | the program it was loaded for |
+//! | a pin | its link, until it is taken away |
 //!
 //! A program array that holds a program that uses it would keep itself forever; so when the
 //! host's last handle of a program array goes, the array is emptied, as in Linux.
@@ -34,6 +36,7 @@ struct Tables {
     programs: Table<ProgramObject>,
     maps: Table<MapObject>,
     links: u32,
+    pins: BTreeMap<String, link::Link>,
 }
 
 /// Objects of one kind. Numbers are never given twice.
@@ -88,6 +91,28 @@ impl Registry {
         let mut tables = self.tables();
         tables.links += 1;
         LinkId(tables.links)
+    }
+
+    /// Keeps a link under a name; whether the name was free.
+    pub(crate) fn pin(&self, name: &str, link: &link::Link) -> bool {
+        use std::collections::btree_map::Entry;
+        match self.tables().pins.entry(name.to_owned()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(link.clone());
+                true
+            }
+        }
+    }
+
+    /// The link that is kept under a name.
+    pub(crate) fn pinned(&self, name: &str) -> Option<link::Link> {
+        self.tables().pins.get(name).cloned()
+    }
+
+    /// Keeps it no longer.
+    pub(crate) fn unpin(&self, name: &str) -> Option<link::Link> {
+        self.tables().pins.remove(name)
     }
 
     pub(crate) fn program(&self, id: ProgId) -> Option<Arc<ProgramObject>> {

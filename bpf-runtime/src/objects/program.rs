@@ -15,9 +15,11 @@ use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
 use bpf_abi::spec::ProgramSpec;
 use bpf_isa::Slot;
 use bpf_verifier::Stats;
+use bpf_verifier::host::ProgramFacts;
 use sha2::{Digest, Sha256};
 
 use crate::engine::Code;
+use crate::host::target_of;
 use crate::objects::map::MapObject;
 use crate::packet::ContextKind;
 use crate::runtime::{Runtime, Shared};
@@ -54,6 +56,9 @@ pub(crate) struct ProgramObject {
     pub(crate) runs: Counter,
     pub(crate) run_time: Counter,
     pub(crate) counters: Option<Arc<ProgCounters>>,
+    /// What programs are told that attach to it.
+    pub(crate) facts: Arc<ProgramFacts>,
+    owner: ProgArrayOwner,
     code: Option<Code>,
     cpus: bpf_maps::Cpus,
 }
@@ -94,6 +99,8 @@ pub struct ProgramInfo {
     pub expected_attach_type: Option<AttachType>,
     /// Its fingerprint: equal instructions have equal tags, whatever maps they refer to.
     pub tag: Tag,
+    /// The type that it was loaded to attach to, by its id; 0 for none.
+    pub attach_btf_id: u32,
     /// Which engine runs it.
     pub engine: Engine,
     /// How many instructions the verified program has, rewritten.
@@ -168,11 +175,28 @@ pub(crate) struct Parts {
     pub(crate) maps: Vec<Arc<MapObject>>,
     pub(crate) code: Code,
     pub(crate) counters: Option<Arc<ProgCounters>>,
+    pub(crate) facts: ProgramFacts,
+    /// What it was loaded for.
+    #[expect(dead_code, reason = "nothing attaches to functions yet")]
+    pub(crate) implicit: Option<Program>,
+    pub(crate) owner: ProgArrayOwner,
 }
 
 impl ProgramObject {
     pub(crate) fn new(id: ProgId, parts: Parts, shared: &Shared) -> Self {
-        let Parts { spec, object, image, log, verified, maps, code, counters } = parts;
+        let Parts {
+            spec,
+            object,
+            image,
+            log,
+            verified,
+            maps,
+            code,
+            counters,
+            facts,
+            implicit: _,
+            owner,
+        } = parts;
         Self {
             id,
             kind: ContextKind::of(spec.prog_type),
@@ -187,6 +211,8 @@ impl ProgramObject {
             runs: Counter::default(),
             run_time: Counter::default(),
             counters,
+            facts: Arc::new(ProgramFacts { id: id.0, ..facts }),
+            owner,
             code: Some(code),
             cpus: shared.cpus.clone(),
         }
@@ -220,7 +246,7 @@ impl Runnable for ProgramObject {
     }
 
     fn owner(&self) -> ProgArrayOwner {
-        owner_of(&self.spec, self.code().engine())
+        self.owner.clone()
     }
 
     fn image(&self) -> &Arc<Image> {
@@ -235,11 +261,12 @@ impl Runnable for ProgramObject {
 }
 
 /// What program arrays compare of a program.
-pub(crate) fn owner_of(spec: &ProgramSpec, engine: Engine) -> ProgArrayOwner {
+pub(crate) fn owner_of(spec: &ProgramSpec, programs: &[Program], compiled: bool) -> ProgArrayOwner {
+    let target = target_of(spec, programs).filter(|_| spec.prog_type == ProgType::Ext);
     ProgArrayOwner {
-        prog_type: spec.prog_type,
+        prog_type: target.map_or(spec.prog_type, Program::prog_type),
         expected_attach_type: spec.expected_attach_type,
-        engine,
+        engine: if compiled { Engine::Jit } else { Engine::Interp },
         xdp_has_frags: spec.flags.contains(ProgFlags::XDP_HAS_FRAGS),
         sleepable: spec.flags.contains(ProgFlags::SLEEPABLE),
         attach_func: 0,
@@ -306,6 +333,7 @@ impl Program {
             prog_type: object.spec.prog_type,
             expected_attach_type: object.spec.expected_attach_type,
             tag: object.tag,
+            attach_btf_id: object.spec.attach_btf_id,
             engine: object.code().engine(),
             xlated_insns: object.image.program.len(),
             jited_bytes: object.code().jited_len(),

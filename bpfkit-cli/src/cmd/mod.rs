@@ -1,6 +1,7 @@
 //! One file a subcommand, and what they share.
 
 pub(crate) mod run;
+pub(crate) mod script;
 pub(crate) mod replay;
 pub(crate) mod maps;
 pub(crate) mod verify;

@@ -271,7 +271,7 @@ impl Report<'_> {
             })
             .collect();
         Ok(json!({
-            "object": self.args.object.display().to_string(),
+            "object": self.args.object().display().to_string(),
             "program": self.loaded.program.name(),
             "engine": self.engine(),
             "packets": self.replay.packets,

