@@ -10,6 +10,7 @@ pub mod map;
 pub mod helper;
 pub mod kfunc;
 pub mod ctx;
+pub mod attach;
 pub mod spec;
 pub mod image;
 pub mod exec;

@@ -10,6 +10,7 @@ use bpf_btf::record::Record;
 use bpf_btf::{Btf, TypeId};
 use bpf_isa::{Insn, Pc, Program, Reg};
 
+use crate::attach::Signature;
 use crate::host::{Host, MapFacts};
 use crate::log::Log;
 use crate::options::Options;
@@ -27,6 +28,8 @@ pub struct Env<'e> {
     pub host: &'e dyn Host,
     /// What the caller chose.
     pub options: &'e Options,
+    /// The kernel function whose arguments are the context, once that is found fit.
+    pub signature: Option<Arc<Signature>>,
     /// The instructions, decoded.
     pub program: Program,
     /// What is noted of each instruction, one entry a slot. Linux: `insn_aux_data`.
@@ -361,6 +364,7 @@ impl<'e> Env<'e> {
             spec,
             host,
             options,
+            signature: None,
             program: Program::default(),
             notes: Vec::new(),
             subprogs: Vec::new(),

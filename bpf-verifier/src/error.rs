@@ -9,7 +9,7 @@ use std::fmt;
 use bpf_abi::errno::Errno;
 use bpf_isa::Pc;
 
-use crate::attach::AttachError;
+use crate::attach::{AttachError, KernelTargetError};
 use crate::call::CallError;
 use crate::fixup::BindError;
 use crate::memory::MemoryError;
@@ -59,6 +59,7 @@ macro_rules! rooms {
 
 rooms! {
     Attach(AttachError) "Found in what the load says of the program as a whole."
+    KernelTarget(KernelTargetError) "Found in the kernel's type or function that it attaches to."
     Program(ProgramError) "Found before any path was walked, or in the call graph."
     Bind(BindError) "Found when an accepted program was to be made ready for a host."
     Walk(WalkError) "Found while going from path to path."

@@ -1,10 +1,9 @@
 //! Helpers: contracts of `bpf-abi`, held against the registers.
 
-use bpf_abi::helper::hooks::{Hook, Lookup};
+use bpf_abi::helper::hooks::Lookup;
 use bpf_abi::helper::{HelperFlags, HelperProto};
 use bpf_abi::map::{MapFlags, MapType};
 use bpf_abi::prog::ProgFlags;
-use bpf_abi::spec::AttachTo;
 use bpf_isa::{Reg, Size, Width};
 
 use crate::call::{
@@ -132,45 +131,17 @@ fn find(cx: &mut StepCx<'_, '_>, number: i32) -> Result<&'static HelperProto, Re
     let spec = cx.env.spec;
     let unknown = || CallError::NoHelper { id: number };
     let id = u32::try_from(number).map_err(|_| unknown())?;
-    let target = match &spec.attach_to {
-        Some(AttachTo::Kernel(name) | AttachTo::Function(name) | AttachTo::Other(name)) => {
-            name.clone()
-        }
-        Some(AttachTo::StructOps { name, member }) => format!("{name}.{member}"),
-        None => String::new(),
-    };
-    let hook = Hook {
-        prog_type: spec.prog_type,
-        attach_type: spec.expected_attach_type,
-        sleepable: spec.flags.contains(ProgFlags::SLEEPABLE),
-        target: &target,
-    };
-    let proto = match hook.helper(id) {
+    let proto = match crate::program::lookup(cx.env, id) {
         Lookup::Found(proto) => proto,
         Lookup::Unknown => cx.env.host.extra_helper(spec, id).ok_or_else(unknown)?,
         Lookup::NotHere(name) => {
             cx.env.host.extra_helper(spec, id).ok_or(CallError::NotHere { name, id: number })?
         }
     };
-    if proto.flags.contains(HelperFlags::GPL_ONLY) && !is_gpl(&spec.license) {
+    if proto.flags.contains(HelperFlags::GPL_ONLY) && !crate::program::is_gpl(&spec.license) {
         return Err(CallError::GplOnly.into());
     }
     Ok(proto)
-}
-
-/// The licences under which helpers for GPL programs may be called.
-///
-/// Linux: `license_is_gpl_compatible`.
-fn is_gpl(license: &str) -> bool {
-    matches!(
-        license,
-        "GPL"
-            | "GPL v2"
-            | "GPL and additional rights"
-            | "Dual BSD/GPL"
-            | "Dual MIT/GPL"
-            | "Dual MPL/GPL"
-    )
 }
 
 /// Whether the code at this point may sleep. Linux: `in_sleepable`.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use bpf_abi::map::MapType;
-use bpf_abi::prog::{AttachType, ProgType};
-use bpf_btf::{Btf, KindCode, Target, TypeId, WalkError};
+use bpf_btf::{KindCode, Target, WalkError};
 use bpf_isa::Reg;
 
 use crate::cx::StepCx;
@@ -109,108 +108,6 @@ const RCU_PROTECTED: &[&str] =
 /// Linux: `rcu_safe_kptr`.
 pub(crate) fn is_rcu_safe_kptr(cx: &mut StepCx<'_, '_>, ty: BtfType) -> bool {
     ty.btf != kernel(cx.env) || RCU_PROTECTED.contains(&name_of(cx.env, ty).as_str())
-}
-
-/// Whether the function that the program stands for returns nothing.
-pub(crate) fn returns_nothing(cx: &StepCx<'_, '_>) -> bool {
-    match cx.env.spec.prog_type {
-        ProgType::StructOps | ProgType::Lsm => {
-            attached_function(cx.env).is_some_and(|(btf, proto)| {
-                btf.func_proto(proto).is_some_and(|proto| proto.ret.0 == 0)
-            })
-        }
-        _ => false,
-    }
-}
-
-/// The prototype of the kernel function that the program's arguments are those of.
-fn attached_function(env: &Env<'_>) -> Option<(Arc<Btf>, TypeId)> {
-    use bpf_abi::spec::AttachTo;
-    let btf = Arc::clone(env.host.kernel_btf()?);
-    let spec = env.spec;
-    let proto = match spec.attach_to.as_ref()? {
-        AttachTo::StructOps { name, member } => {
-            let ops = btf.by_name_kind(name, KindCode::Struct)?;
-            let member = btf.member_by_name(ops, member)?;
-            btf.pointee(member.ty)?.id
-        }
-        AttachTo::Kernel(name) if spec.expected_attach_type == Some(AttachType::TraceRawTp) => {
-            let typedef = btf.by_name_kind(&format!("btf_trace_{name}"), KindCode::Typedef)?;
-            btf.pointee(typedef)?.id
-        }
-        AttachTo::Kernel(name) if spec.expected_attach_type == Some(AttachType::TraceIter) => {
-            let id = btf.by_name_kind(&format!("bpf_iter_{name}"), KindCode::Func)?;
-            btf.get(id)?.func()?.proto
-        }
-        AttachTo::Kernel(name) => {
-            let id = btf.by_name_kind(name, KindCode::Func)?;
-            btf.get(id)?.func()?.proto
-        }
-        AttachTo::Function(_) | AttachTo::Other(_) => return None,
-    };
-    Some((btf, proto))
-}
-
-/// An argument of a function that BTF describes, read from the context.
-///
-/// Linux: `btf_ctx_access`.
-pub(crate) fn argument(cx: &mut StepCx<'_, '_>, access: &Access, off: i64) -> Result<(), Reason> {
-    let size = access.size.bytes();
-    let refused = || Reason::from(MemoryError::Context { off, size });
-    let spec = cx.env.spec;
-    let name = match &spec.attach_to {
-        Some(bpf_abi::spec::AttachTo::Kernel(name)) => name.clone(),
-        Some(bpf_abi::spec::AttachTo::StructOps { member, .. }) => member.clone(),
-        _ => String::new(),
-    };
-    if access.what.writes() || !(0..12 * 8).contains(&off) {
-        return Err(refused());
-    }
-    if off % 8 != 0 {
-        let text = format!("func '{name}' offset {off} is not multiple of 8");
-        return Err(described(&text, &refused()));
-    }
-    let Some((btf, proto)) = attached_function(cx.env) else {
-        return Err(MemoryError::NoKernelTypes.into());
-    };
-    let place = usize::try_from(off / 8).unwrap_or(usize::MAX);
-    // A raw tracepoint's first argument is the tracepoint's own data.
-    let skipped = usize::from(spec.expected_attach_type == Some(AttachType::TraceRawTp));
-    let param = btf.func_proto(proto).and_then(|proto| proto.param(place + skipped));
-    let Some(param) = param else {
-        let text = format!("func '{name}' doesn't have {}-th argument", place + 1);
-        return Err(described(&text, &refused()));
-    };
-    let ty = btf.resolve(param.ty);
-    let value = match ty.map(|ty| ty.code()) {
-        Some(KindCode::Int | KindCode::Enum | KindCode::Enum64) => Value::UNKNOWN,
-        Some(KindCode::Ptr) if size == 8 => pointer_argument(cx, &btf, param.ty),
-        _ => return Err(refused()),
-    };
-    if let What::Load(into, _) = access.what {
-        cx.state.set(into, Some(value));
-    }
-    Ok(())
-}
-
-fn described(text: &str, refused: &Reason) -> Reason {
-    MemoryError::BtfField { text: format!("{text}\n{refused}") }.into()
-}
-
-fn pointer_argument(cx: &mut StepCx<'_, '_>, btf: &Arc<Btf>, param: TypeId) -> Value {
-    let Some(to) = btf.pointee(param) else { return Value::UNKNOWN };
-    let Some(target) = btf.resolve(to.id) else { return Value::UNKNOWN };
-    if !matches!(target.code(), KindCode::Struct | KindCode::Union) {
-        return Value::UNKNOWN;
-    }
-    let ty = BtfType { btf: cx.env.use_btf(btf), id: target.id };
-    let mut pointer = Pointer::to(PointerKind::Btf { ty });
-    pointer.flags = PtrFlags::TRUSTED;
-    let iterated = cx.env.spec.expected_attach_type == Some(AttachType::TraceIter);
-    if iterated && target.name().starts_with("bpf_iter__") {
-        return Value::Pointer(pointer);
-    }
-    Value::Pointer(pointer)
 }
 
 /// An access to a kernel object. Linux: `check_ptr_to_btf_access`.

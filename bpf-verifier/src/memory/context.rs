@@ -8,7 +8,7 @@ use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::bounds::{FixedOffset, check_offset};
 use crate::memory::stack::Way;
-use crate::memory::{Access, MemoryError, What, btf, loaded_unknown};
+use crate::memory::{Access, MemoryError, What, arguments, btf, loaded_unknown};
 use crate::state::{PacketRange, Pointer, PointerKind, PtrFlags, Value};
 
 /// An access to the context.
@@ -63,7 +63,7 @@ pub(crate) fn access(
             loaded_unknown(cx, access);
             Ok(())
         }
-        Some(ContextKind::Arguments) => btf::argument(cx, access, off),
+        Some(ContextKind::Arguments) => arguments::access(cx, access, off),
         None => Err(refused().into()),
     }
 }

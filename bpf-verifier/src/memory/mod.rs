@@ -13,6 +13,7 @@ pub(crate) mod bounds;
 pub(crate) mod stack;
 pub(crate) mod map_value;
 pub(crate) mod context;
+pub(crate) mod arguments;
 pub(crate) mod packet;
 pub(crate) mod buffer;
 pub(crate) mod btf;

@@ -4,7 +4,6 @@ use bpf_abi::helper::hooks::{Hook, Lookup};
 use bpf_abi::helper::protos::PROTOS;
 use bpf_abi::helper::{HelperFlags, HelperProto, RetKind};
 use bpf_abi::prog::ProgFlags;
-use bpf_abi::spec::AttachTo;
 use bpf_isa::Slot;
 
 use crate::env::Env;
@@ -31,20 +30,17 @@ pub(super) struct Summary {
     pub(super) fastcall: bool,
 }
 
-/// The hook that the program is for.
-pub(super) fn hook<'a>(env: &Env<'a>) -> Hook<'a> {
+/// What this program's hook says to the helper with this number.
+pub(crate) fn lookup(env: &Env<'_>, id: u32) -> Lookup {
     let spec = env.spec;
-    let target = match &spec.attach_to {
-        Some(AttachTo::Kernel(name) | AttachTo::Function(name) | AttachTo::Other(name)) => name,
-        Some(AttachTo::StructOps { member, .. }) => member,
-        None => "",
-    };
-    Hook {
+    let target = env.signature.as_ref().map(|signature| signature.target()).unwrap_or_default();
+    let hook = Hook {
         prog_type: spec.prog_type,
         attach_type: spec.expected_attach_type,
         sleepable: spec.flags.contains(ProgFlags::SLEEPABLE),
-        target,
-    }
+        target: &target,
+    };
+    hook.helper(id)
 }
 
 /// The contract of a helper, if this program may call it.
@@ -52,7 +48,7 @@ pub(super) fn hook<'a>(env: &Env<'a>) -> Hook<'a> {
 /// Linux: `get_helper_proto`.
 pub(crate) fn helper(env: &Env<'_>, id: i32) -> Option<&'static HelperProto> {
     let id = u32::try_from(id).ok()?;
-    match hook(env).helper(id) {
+    match lookup(env, id) {
         Lookup::Found(proto) => Some(proto),
         Lookup::Unknown | Lookup::NotHere(_) => env.host.extra_helper(env.spec, id),
     }

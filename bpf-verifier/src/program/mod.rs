@@ -17,7 +17,7 @@ mod fastcall;
 mod stack_depth;
 mod live_stack;
 
-pub(crate) use calls::helper;
+pub(crate) use calls::{helper, lookup};
 pub use error::ProgramError;
 pub use fields::check_walking;
 pub use flow::{Flow, Successors};

@@ -56,6 +56,7 @@ refusals! {
             "At program exit the register {reg} is not a known value ({ty})";
         EINVAL ReturnRange { place: &'static str, reg: &'static str, what: String, min: i32, max: i32 }
             "{place} the register {reg} has {what} should have been in [{min}, {max}]";
+        ENOTSUPP NoResult "";
         EINVAL VoidReturn { text: String } "{text}";
         EINVAL LockHeld { place: String }
             "{place} cannot be used inside bpf_spin_lock-ed region";

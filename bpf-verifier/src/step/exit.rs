@@ -1,10 +1,14 @@
 //! Leaving a frame: what R0 may hold, and what must be released.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use bpf_abi::attach::lsm;
 use bpf_abi::prog::{AttachType, ProgType};
+use bpf_btf::TypeId;
 use bpf_isa::{Pc, Reg};
 
+use crate::attach::{Signature, SignatureOf};
 use crate::cx::{Next, StepCx};
 use crate::error::Reason;
 use crate::memory::type_name;
@@ -134,20 +138,23 @@ pub(crate) fn check_result(
     let inner = frame.subprog != crate::state::SubprogId::MAIN;
     let asynchronous = frame.role == FrameRole::AsyncCallback;
     let callback_range = frame.callback_range;
-    if (!inner || exceptional) && crate::memory::btf::returns_nothing(cx) {
+    if (!inner || exceptional) && returns_nothing(cx) {
+        return Ok(());
+    }
+    if !inner && gives_back(cx, reg) {
         return Ok(());
     }
     let value = cx.read(reg)?;
-    let (range, place) = if asynchronous {
-        (Some(callback_range), "At async callback return")
+    let (allowed, place) = if asynchronous {
+        (Allowed::Range(callback_range), "At async callback return")
     } else if inner && !exceptional {
         let Value::Pointer(_) = value else { return Ok(()) };
         let ty = type_name(Some(&value));
         return Err(StepError::SubprogReturn { reg: name, ty }.into());
     } else {
-        (program_range(cx), "At program exit")
+        (program_range(cx)?, "At program exit")
     };
-    let Some(range) = range else { return Ok(()) };
+    let Some(range) = allowed.range() else { return Ok(()) };
     let Value::Scalar(number) = value else {
         let ty = type_name(Some(&value));
         return Err(if asynchronous {
@@ -158,8 +165,99 @@ pub(crate) fn check_result(
         .into());
     };
     cx.mark_precise(reg)?;
-    check_range(&number, range, place, name)?;
-    Ok(())
+    match allowed {
+        Allowed::HalfRange(_) if in_half_range(&number, range) => Ok(()),
+        Allowed::Nothing => check_range(&number, range, place, name).map_err(|error| {
+            let note =
+                "Note, BPF_LSM_CGROUP that attach to void LSM hooks can't modify return value!";
+            StepError::VoidReturn { text: format!("{error}\n{note}") }.into()
+        }),
+        Allowed::Anything | Allowed::Range(_) | Allowed::HalfRange(_) => {
+            Ok(check_range(&number, range, place, name)?)
+        }
+    }
+}
+
+/// What R0 may be at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allowed {
+    /// Anything.
+    Anything,
+    /// These numbers.
+    Range(ReturnRange),
+    /// Numbers whose lower half is one of these.
+    HalfRange(ReturnRange),
+    /// 1: that is, no other result than that there is none.
+    Nothing,
+}
+
+impl Allowed {
+    const fn range(self) -> Option<ReturnRange> {
+        match self {
+            Self::Anything => None,
+            Self::Range(range) | Self::HalfRange(range) => Some(range),
+            Self::Nothing => Some(ReturnRange { min: 1, max: 1 }),
+        }
+    }
+
+    const fn of(min: i32, max: i32) -> Self {
+        Self::Range(ReturnRange { min, max })
+    }
+}
+
+/// Whether the program stands for a function that returns nothing.
+fn returns_nothing(cx: &StepCx<'_, '_>) -> bool {
+    let Some(signature) = &cx.env.signature else { return false };
+    match cx.env.spec.prog_type {
+        ProgType::StructOps => signature.returns_nothing(),
+        ProgType::Lsm => {
+            cx.env.spec.expected_attach_type != Some(AttachType::LsmCgroup)
+                && signature.returns_nothing()
+        }
+        _ => false,
+    }
+}
+
+/// Whether what a member of a structure returns is an object that it was given, as it was given.
+fn gives_back(cx: &StepCx<'_, '_>, reg: Reg) -> bool {
+    let Some(to) = returned_object(cx) else { return false };
+    let Some(Value::Pointer(pointer)) = cx.state.reg(reg) else { return false };
+    let PointerKind::Btf { ty } = pointer.kind else { return false };
+    let same = cx.env.btf(ty.btf).is_some_and(|btf| {
+        cx.env.signature.as_ref().is_some_and(|signature| Arc::ptr_eq(btf, &signature.btf))
+    });
+    same && ty.id == to && pointer.ref_id.is_some() && pointer.constant_off() == Some(0)
+}
+
+/// What a member of a structure returns a pointer to, if it does.
+fn returned_object(cx: &StepCx<'_, '_>) -> Option<TypeId> {
+    let signature = cx.env.signature.as_ref()?;
+    if cx.env.spec.prog_type != ProgType::StructOps {
+        return None;
+    }
+    let ret = signature.func_proto()?.ret;
+    let to = signature.btf.resolve(ret)?.pointee()?;
+    signature.btf.resolve(to).map(|ty| ty.id)
+}
+
+/// What a security hook may return; `None` if it returns nothing.
+///
+/// Linux: `bpf_lsm_get_retval_range`.
+pub(crate) fn hook_range(signature: &Signature) -> Option<ReturnRange> {
+    const MAX_ERRNO: i32 = 4095;
+    let SignatureOf::Hook(hook) = &signature.of else { return None };
+    if signature.returns_nothing() {
+        return None;
+    }
+    Some(if lsm::is_bool(hook) {
+        ReturnRange { min: 0, max: 1 }
+    } else {
+        ReturnRange { min: -MAX_ERRNO, max: 0 }
+    })
+}
+
+fn in_half_range(number: &Number, range: ReturnRange) -> bool {
+    range.min <= number.set.smin32() && number.set.smax32() <= range.max
 }
 
 /// Linux: `retval_range_within`, `verbose_invalid_scalar`.
@@ -183,13 +281,13 @@ pub(crate) fn check_range(
     Err(StepError::ReturnRange { place, reg, what, min, max })
 }
 
-/// What a program of this type may return; `None` if anything.
-fn program_range(cx: &StepCx<'_, '_>) -> Option<ReturnRange> {
+/// What a program of this type may return.
+fn program_range(cx: &StepCx<'_, '_>) -> Result<Allowed, StepError> {
     use AttachType as A;
-    let range = |min, max| Some(ReturnRange { min, max });
+    let range = Allowed::of;
     let attach = cx.env.spec.expected_attach_type;
     let is = |types: &[AttachType]| attach.is_some_and(|ty| types.contains(&ty));
-    match cx.env.spec.prog_type {
+    Ok(match cx.env.spec.prog_type {
         ProgType::CgroupSockAddr => {
             if is(&[
                 A::CgroupUdp4Recvmsg,
@@ -221,6 +319,11 @@ fn program_range(cx: &StepCx<'_, '_>) -> Option<ReturnRange> {
         ProgType::Kprobe if is(&[A::TraceKprobeSession, A::TraceUprobeSession]) => range(0, 1),
         ProgType::Tracing if is(&[A::TraceFentry, A::TraceFexit]) => range(0, 0),
         ProgType::Tracing if is(&[A::TraceIter]) => range(0, 1),
+        ProgType::Tracing if !is(&[A::TraceRawTp, A::ModifyReturn]) => {
+            return Err(StepError::NoResult);
+        }
+        ProgType::Lsm => hook_allows(cx),
+        ProgType::StructOps if returned_object(cx).is_some() => range(0, 0),
         ProgType::Unspec
         | ProgType::SocketFilter
         | ProgType::Kprobe
@@ -243,7 +346,15 @@ fn program_range(cx: &StepCx<'_, '_>) -> Option<ReturnRange> {
         | ProgType::Tracing
         | ProgType::StructOps
         | ProgType::Ext
-        | ProgType::Lsm
-        | ProgType::Syscall => None,
+        | ProgType::Syscall => Allowed::Anything,
+    })
+}
+
+/// What a security hook's program may return.
+fn hook_allows(cx: &StepCx<'_, '_>) -> Allowed {
+    let Some(signature) = &cx.env.signature else { return Allowed::Anything };
+    if cx.env.spec.expected_attach_type != Some(AttachType::LsmCgroup) {
+        return hook_range(signature).map_or(Allowed::Anything, Allowed::HalfRange);
     }
+    if signature.returns_nothing() { Allowed::Nothing } else { Allowed::of(0, 1) }
 }

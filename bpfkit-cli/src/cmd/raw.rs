@@ -11,7 +11,7 @@ use bpf_oracle::report::Report;
 use bpfkit::abi::Errno;
 use bpfkit::abi::map::{MapFlags, MapInit, MapInitValue, MapSpec, MapType};
 use bpfkit::abi::prog::{AttachType, ProgFlags, ProgType};
-use bpfkit::abi::spec::{AttachTo, InfoBlob, ProgramSpec};
+use bpfkit::abi::spec::{InfoBlob, ProgramSpec};
 use bpfkit::btf::{Btf, KindCode};
 use bpfkit::isa::Slot;
 use bpfkit::verifier::described::DescribedWorld;
@@ -148,20 +148,36 @@ fn prepare(
     if let Some(license) = &document.license {
         program.license.clone_from(license);
     }
-    program.attach_to = document.attach_btf.as_ref().map(|attach| {
-        if attach.kind == "struct" {
-            let member = document.expected_attach_type.to_string();
-            AttachTo::StructOps { name: attach.name.clone(), member }
-        } else {
-            AttachTo::Kernel(attach.name.clone())
-        }
-    });
+    program.attach_btf_id = attach_id(document, kernel)?;
     program.btf = btf;
     if program.btf.is_some() {
         program.func_info = info(&document.func_info, document.func_info_rec_size, 8)?;
         program.line_info = info(&document.line_info, document.line_info_rec_size, 16)?;
     }
     Ok((program, world))
+}
+
+/// What a program attaches to, as a number of the kernel's types; 0 for nothing.
+fn attach_id(document: &Document, kernel: Option<&Arc<Btf>>) -> Result<u32, Early> {
+    let Some(attach) = &document.attach_btf else { return Ok(document.attach_btf_id) };
+    let attach_type = AttachType::new(document.expected_attach_type);
+    let id = kernel.and_then(|kernel| {
+        let find =
+            |prefix: &str, kind| kernel.by_name_kind(&format!("{prefix}{}", attach.name), kind);
+        match (attach.kind.as_str(), attach_type) {
+            ("struct", _) => find("", KindCode::Struct),
+            ("hook", Some(AttachType::TraceRawTp)) => find("btf_trace_", KindCode::Typedef),
+            ("hook", Some(AttachType::LsmMac | AttachType::LsmCgroup)) => {
+                find("bpf_lsm_", KindCode::Func)
+            }
+            ("hook", Some(AttachType::TraceIter)) => find("bpf_iter_", KindCode::Func),
+            _ => find("", KindCode::Func).or_else(|| find("", KindCode::Typedef)),
+        }
+    });
+    id.map(|id| id.0).ok_or_else(|| {
+        let text = format!("nothing called {} to attach to", attach.name);
+        Early::at("attach", Errno::ENOENT, text)
+    })
 }
 
 fn info(text: &str, rec_size: Option<u32>, usual: u32) -> Result<InfoBlob, Early> {

@@ -3,6 +3,11 @@
 //! The first checks are made before a program is looked at; the kernel refuses without a word.
 //! The second come between the passes over the program and the walk.
 
+mod signature;
+mod kernel;
+
+use std::sync::Arc;
+
 use bpf_abi::errno::Errno;
 use bpf_abi::limits::MAX_INSNS;
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
@@ -11,6 +16,9 @@ use thiserror::Error;
 
 use crate::env::Env;
 use crate::error::{Reason, Refusal};
+
+pub use kernel::KernelTargetError;
+pub use signature::{Member, MemberArg, Signature, SignatureOf, Slot};
 
 /// Why a load is refused whatever its instructions do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -160,7 +168,7 @@ pub(crate) fn check_load(spec: &ProgramSpec) -> Result<(), AttachError> {
 /// Checks what the program attaches to.
 ///
 /// Linux: `check_attach_btf_id`.
-pub(crate) fn check(env: &Env<'_>) -> Result<(), Reason> {
+pub(crate) fn check(env: &mut Env<'_>) -> Result<(), Reason> {
     let sleepable = env.spec.flags.contains(ProgFlags::SLEEPABLE);
     let prog_type = env.spec.prog_type;
     if prog_type == ProgType::Syscall {
@@ -169,15 +177,17 @@ pub(crate) fn check(env: &Env<'_>) -> Result<(), Reason> {
     if sleepable && !may_sleep(env.spec) {
         return Err(AttachError::Sleepable.into());
     }
-    if BY_TYPE.contains(&prog_type) {
+    if prog_type == ProgType::Ext {
         return Err(AttachError::Unsupported(prog_type).into());
+    }
+    if BY_TYPE.contains(&prog_type) {
+        env.signature = Some(Arc::new(kernel::find(env)?));
     }
     Ok(())
 }
 
 /// The program types that attach to something the kernel's BTF describes.
-const BY_TYPE: [ProgType; 4] =
-    [ProgType::Tracing, ProgType::Lsm, ProgType::Ext, ProgType::StructOps];
+const BY_TYPE: [ProgType; 3] = [ProgType::Tracing, ProgType::Lsm, ProgType::StructOps];
 
 /// Linux: `can_be_sleepable`.
 fn may_sleep(spec: &ProgramSpec) -> bool {
@@ -189,6 +199,7 @@ fn may_sleep(spec: &ProgramSpec) -> bool {
     ];
     match spec.expected_attach_type {
         Some(ty) if spec.prog_type == ProgType::Tracing => may.contains(&ty),
+        Some(AttachType::LsmCgroup) if spec.prog_type == ProgType::Lsm => false,
         _ => [ProgType::Lsm, ProgType::Kprobe, ProgType::StructOps].contains(&spec.prog_type),
     }
 }

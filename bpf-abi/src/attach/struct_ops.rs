@@ -1,0 +1,152 @@
+//! Structures of functions that programs implement.
+//!
+//! Which there are, and what their functions take and return, the kernel's types say: a
+//! structure `X` is one of them if there is a `bpf_struct_ops_X`.
+
+/// What stands before the name of the structure that a map of such a structure holds.
+///
+/// Linux: `STRUCT_OPS_VALUE_PREFIX`.
+pub const VALUE_PREFIX: &str = "bpf_struct_ops_";
+
+/// What the kernel says of a structure besides its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ops {
+    /// The structure.
+    pub name: &'static str,
+    /// The functions that programs can not stand for.
+    unsupported: Members,
+    /// The functions whose programs may sleep.
+    sleepable: Members,
+    /// Which kernel type programs see where the signature has another.
+    pub seen_as: Option<(&'static str, &'static str)>,
+    /// What programs may write to.
+    pub writable: &'static [Writable],
+    /// What is said of a structure without anything to write to.
+    pub refusal: &'static str,
+}
+
+/// Some functions of a structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Members {
+    All,
+    Only(&'static [&'static str]),
+    AllBut(&'static [&'static str]),
+}
+
+impl Members {
+    fn include(self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(&name),
+            Self::AllBut(names) => !names.contains(&name),
+        }
+    }
+}
+
+/// A kernel structure some of whose members programs may write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writable {
+    /// The structure.
+    pub structure: &'static str,
+    /// The members, by the names from the outermost structure in.
+    pub members: &'static [&'static str],
+}
+
+impl Ops {
+    /// Whether programs can stand for a function.
+    pub fn supports(&self, member: &str) -> bool {
+        !self.unsupported.include(member)
+    }
+
+    /// Whether a function's programs may sleep.
+    pub fn may_sleep(&self, member: &str) -> bool {
+        self.sleepable.include(member)
+    }
+}
+
+/// What is known of the structure with this name besides its type.
+pub fn find(name: &str) -> &'static Ops {
+    OPS.iter().find(|ops| ops.name == name).unwrap_or(&OTHERS)
+}
+
+/// What holds for a structure that is not in the table.
+static OTHERS: Ops = Ops {
+    name: "",
+    unsupported: Members::Only(&[]),
+    sleepable: Members::All,
+    seen_as: None,
+    writable: &[],
+    refusal: "only read is supported",
+};
+
+static OPS: &[Ops] = &[
+    Ops {
+        name: "bpf_dummy_ops",
+        sleepable: Members::Only(&["test_sleepable"]),
+        writable: &[Writable { structure: "bpf_dummy_ops_state", members: &["val"] }],
+        refusal: "only access for bpf_dummy_ops_state is supported",
+        ..OTHERS
+    },
+    Ops {
+        name: "tcp_congestion_ops",
+        unsupported: Members::Only(&["get_info"]),
+        seen_as: Some(("sock", "tcp_sock")),
+        writable: &[Writable {
+            structure: "tcp_sock",
+            members: &[
+                "sk_pacing_rate",
+                "sk_pacing_status",
+                "icsk_ca_priv",
+                "icsk_ack.pending",
+                "snd_cwnd",
+                "snd_cwnd_cnt",
+                "snd_cwnd_stamp",
+                "snd_ssthresh",
+                "ecn_flags",
+            ],
+        }],
+        ..OTHERS
+    },
+    Ops {
+        name: "sched_ext_ops",
+        sleepable: Members::Only(&[
+            "cgroup_exit",
+            "cgroup_init",
+            "cgroup_prep_move",
+            "cpu_offline",
+            "cpu_online",
+            "exit",
+            "init",
+            "init_task",
+        ]),
+        writable: &[Writable {
+            structure: "task_struct",
+            members: &["scx.slice", "scx.dsq_vtime", "scx.disallow"],
+        }],
+        ..OTHERS
+    },
+    Ops {
+        name: "hid_bpf_ops",
+        sleepable: Members::Only(&["hid_hw_output_report", "hid_hw_request", "hid_rdesc_fixup"]),
+        ..OTHERS
+    },
+    Ops {
+        name: "Qdisc_ops",
+        unsupported: Members::AllBut(&["dequeue", "destroy", "enqueue", "init", "reset"]),
+        ..OTHERS
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_in_the_table_is_supported() {
+        assert!(find("tcp_congestion_ops").supports("ssthresh"));
+        assert!(!find("tcp_congestion_ops").supports("get_info"));
+        assert!(!find("Qdisc_ops").supports("peek") && find("Qdisc_ops").supports("enqueue"));
+        assert!(!find("bpf_dummy_ops").may_sleep("test_1"));
+        assert!(find("something_else").supports("any") && find("something_else").may_sleep("any"));
+    }
+}
