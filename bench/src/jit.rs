@@ -26,6 +26,7 @@ struct Race {
 #[derive(Default)]
 struct Ratios {
     to_kernel: Vec<f64>,
+    worst: Option<(f64, String)>,
     to_rbpf: Vec<f64>,
     interp_to_rbpf: Vec<f64>,
     interp_to_sbpf: Vec<f64>,
@@ -53,6 +54,10 @@ pub(crate) fn run(rounds: u32, names: &[String]) -> anyhow::Result<()> {
     line("interpreter/rbpf's", &ratios.interp_to_rbpf);
     line("interpreter/solana-sbpf's", &ratios.interp_to_sbpf);
     line("ours/rbpf's JIT", &ratios.to_rbpf);
+    match &ratios.worst {
+        Some((ratio, program)) => println!("worst ours/kernel: {program} {ratio:.3}"),
+        None => println!("worst ours/kernel: not measured"),
+    }
     line("ours/kernel", &ratios.to_kernel);
     Ok(())
 }
@@ -158,6 +163,11 @@ impl Race {
         let interp = &self.interp.times;
         let to = |runner: &Option<Runner>| interp.ratio_to(&runner.as_ref()?.times);
         ratios.to_kernel.extend(to_kernel);
+        if let Some(ratio) = to_kernel
+            && ratios.worst.as_ref().is_none_or(|(worst, _)| ratio > *worst)
+        {
+            ratios.worst = Some((ratio, source.name.clone()));
+        }
         ratios.to_rbpf.extend(self.rbpf_jit.as_ref().and_then(|rbpf| jit.ratio_to(&rbpf.times)));
         ratios.interp_to_rbpf.extend(to(&self.rbpf_interp));
         ratios.interp_to_sbpf.extend(to(&self.sbpf_interp));

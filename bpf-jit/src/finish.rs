@@ -10,6 +10,8 @@
 //! ```text
 //!   jne far      0f 85 rel32    becomes    jne near    75 rel8
 //!   jmp far      e9 rel32       becomes    jmp near    eb rel8
+//!   add $1,%rax  48 81 c0 imm32 becomes    add $1,%rax 48 83 c0 imm8
+//!   je out; jmp back            becomes    jne back, and a jmp out if that is elsewhere
 //!   a loop that crosses a line          is moved to where it crosses none, by nops before it
 //!   add N,%rsp; mov %rbp,%rsp; pop %rbp     becomes    leave
 //! ```
@@ -31,6 +33,14 @@ const DATA_ALIGN: usize = 16;
 const MOV_RBP_RSP: [u8; 3] = [0x48, 0x89, 0xec];
 const POP_RBP: [u8; 1] = [0x5d];
 const LEAVE: u8 = 0xc9;
+
+/// `jmp` with a displacement of 8 bits, and with one of 32.
+const JMP_SHORT: u8 = 0xeb;
+const JMP_LONG: u8 = 0xe9;
+
+/// An operation with a number of 32 bits, and with one of 8, sign-extended.
+const WIDE: u8 = 0x81;
+const NARROW: u8 = 0x83;
 
 /// Nops of 0 to 9 bytes, as the processors' makers recommend them.
 const NOPS: [&[u8]; 10] = [
@@ -99,6 +109,8 @@ enum Kind {
     Leave,
     /// Others do its work.
     Gone,
+    /// Its number of 32 bits is written with 8; its opcode is at this byte of it.
+    Narrow { opcode: usize },
     /// It refers to a constant behind the code; its displacement is at this byte of it.
     Constant { field: usize, target: usize },
 }
@@ -116,6 +128,7 @@ impl Item {
             Kind::Jump { is_short: true, .. } => 2,
             Kind::Leave => 1,
             Kind::Gone => 0,
+            Kind::Narrow { .. } => self.old_len - 3,
             Kind::Jump { is_short: false, .. } | Kind::Plain | Kind::Constant { .. } => {
                 self.old_len
             }
@@ -151,6 +164,8 @@ impl Finisher {
                 let field = decoder.get_constant_offsets(&insn).displacement_offset();
                 data = data.min(target);
                 Kind::Constant { field, target }
+            } else if let Some(opcode) = wide_number(bytes) {
+                Kind::Narrow { opcode }
             } else {
                 Kind::Plain
             };
@@ -161,19 +176,16 @@ impl Finisher {
         }
         let mut finisher = Self { items, data, start };
         finisher.link()?;
-        finisher.leave(code);
+        let is_target = finisher.targets();
+        finisher.turn(&is_target);
+        finisher.find_loops();
+        finisher.leave(code, &is_target);
         Some(finisher)
     }
 
     /// Where a frame is left, `leave` does all of it: what is added to the stack pointer before
     /// it is overwritten is lost.
-    fn leave(&mut self, code: &[u8]) {
-        let mut is_target = vec![false; self.items.len()];
-        for item in &self.items {
-            if let Kind::Jump { to, .. } = item.kind {
-                is_target[to] = true;
-            }
-        }
+    fn leave(&mut self, code: &[u8], is_target: &[bool]) {
         let bytes = |item: Item| code.get(item.old..item.old + item.old_len).unwrap_or_default();
         for at in 1..self.items.len() {
             let (before, now) = (self.items[at - 1], self.items[at]);
@@ -191,18 +203,58 @@ impl Finisher {
         }
     }
 
-    /// Finds the instructions that jumps lead to, and the loops.
+    /// Finds the instructions that jumps lead to.
     fn link(&mut self) -> Option<()> {
         for from in 0..self.items.len() {
             let Kind::Jump { to, opcode, is_short } = self.items[from].kind else { continue };
             let to = self.items.binary_search_by_key(&to, |item| item.old).ok()?;
             self.items[from].kind = Kind::Jump { to, opcode, is_short };
+        }
+        Some(())
+    }
+
+    /// Which instructions jumps lead to.
+    fn targets(&self) -> Vec<bool> {
+        let mut is_target = vec![false; self.items.len()];
+        for item in &self.items {
+            if let Kind::Jump { to, .. } = item.kind {
+                is_target[to] = true;
+            }
+        }
+        is_target
+    }
+
+    /// Where the way back to the beginning of a loop is two jumps, makes it one.
+    fn turn(&mut self, is_target: &[bool]) {
+        for at in 1..self.items.len() {
+            let (
+                Kind::Jump { to: out, opcode: opcode @ 0x70..=0x7f, is_short },
+                Kind::Jump { to: back, opcode: JMP_SHORT, .. },
+            ) = (self.items[at - 1].kind, self.items[at].kind)
+            else {
+                continue;
+            };
+            if back >= at || is_target[at] {
+                continue;
+            }
+            self.items[at - 1].kind = Kind::Jump { to: back, opcode: opcode ^ 1, is_short };
+            self.items[at].kind = if out == at + 1 {
+                Kind::Gone
+            } else {
+                Kind::Jump { to: out, opcode: JMP_SHORT, is_short }
+            };
+        }
+    }
+
+    /// Finds the loops.
+    fn find_loops(&mut self) {
+        for from in 0..self.items.len() {
+            let Kind::Jump { to, .. } = self.items[from].kind else { continue };
             if to <= from {
                 let end = &mut self.items[to].loop_end;
                 *end = Some(end.map_or(from, |end| end.max(from)));
             }
         }
-        Some(())
     }
 
     fn write(&mut self, code: &[u8]) -> Option<Finished> {
@@ -307,9 +359,17 @@ impl Finisher {
                     let distance = i8::try_from(self.distance(at)?).ok()?;
                     bytes.extend_from_slice(&[opcode, distance.cast_unsigned()]);
                 }
-                Kind::Jump { is_short: false, .. } => {
+                Kind::Narrow { opcode } => {
+                    bytes.extend_from_slice(old.get(..opcode)?);
+                    bytes.push(NARROW);
+                    bytes.extend_from_slice(old.get(opcode + 1..item.old_len - 3)?);
+                }
+                Kind::Jump { opcode, is_short: false, .. } => {
                     let distance = i32::try_from(self.distance(at)?).ok()?;
-                    bytes.extend_from_slice(old.get(..item.old_len - 4)?);
+                    match opcode {
+                        JMP_SHORT => bytes.push(JMP_LONG),
+                        _ => bytes.extend_from_slice(&[0x0f, opcode + 0x10]),
+                    }
                     bytes.extend_from_slice(&distance.to_le_bytes());
                 }
                 Kind::Constant { field, target } => {
@@ -335,10 +395,21 @@ impl Finisher {
 fn long_jump(bytes: &[u8]) -> Option<(u8, isize)> {
     let (opcode, displacement) = match *bytes {
         [0x0f, opcode @ 0x80..=0x8f, a, b, c, d] => (opcode - 0x10, [a, b, c, d]),
-        [0xe9, a, b, c, d] => (0xeb, [a, b, c, d]),
+        [JMP_LONG, a, b, c, d] => (JMP_SHORT, [a, b, c, d]),
         _ => return None,
     };
     Some((opcode, isize::try_from(i32::from_le_bytes(displacement)).ok()?))
+}
+
+/// Where the opcode is, if it is an operation with a number of 32 bits for which 8 are enough.
+fn wide_number(bytes: &[u8]) -> Option<usize> {
+    let opcode = match *bytes {
+        [WIDE, ..] => 0,
+        [0x40..=0x4f, WIDE, ..] => 1,
+        _ => return None,
+    };
+    let number = i32::from_le_bytes(*bytes.last_chunk()?);
+    i8::try_from(number).is_ok().then_some(opcode)
 }
 
 /// Whether nothing comes after the instruction: a jump, a return, a trap.
@@ -461,6 +532,37 @@ mod tests {
         let jump = [&[0x0f, 0x84, 3, 0, 0, 0][..], &[0x48, 0x89, 0xec, 0x5d, 0xc3]].concat();
         let expected = [0x74, 3, 0x48, 0x89, 0xec, 0x5d, 0xc3];
         assert_eq!(finish(&jump, &[], 0).bytes, expected);
+    }
+
+    #[test]
+    fn small_numbers_take_one_byte() {
+        let add = |number: i32| [&[0x49, 0x81, 0xc3][..], &number.to_le_bytes(), &[0xc3]].concat();
+        for number in [-128_i32, -1, 0, 2, 127] {
+            let short = [0x49, 0x83, 0xc3, number.to_le_bytes()[0], 0xc3];
+            assert_eq!(finish(&add(number), &[], 0).bytes, short);
+        }
+        for number in [-129, 128, 1400] {
+            assert_eq!(finish(&add(number), &[], 0).bytes, add(number));
+        }
+    }
+
+    #[test]
+    fn the_way_back_is_one_jump() {
+        // top: clc; je out; jmp top; and what comes between that and out.
+        let code = |between: u8| {
+            let mut code =
+                vec![0xf8, 0x0f, 0x84, 5 + between, 0, 0, 0, 0xe9, 0xf4, 0xff, 0xff, 0xff];
+            code.extend((0..between).map(|_| 0xc3));
+            code.push(0xc3);
+            code
+        };
+        assert_eq!(finish(&code(0), &[], 0).bytes, [0xf8, 0x75, 0xfd, 0xc3]);
+        let around = [0xf8, 0x75, 0xfd, 0xeb, 0x01, 0xc3, 0xc3];
+        assert_eq!(finish(&code(1), &[], 0).bytes, around);
+        // Not if someone else jumps to the second.
+        let shared = [&[0xe9, 7, 0, 0, 0][..], &code(0)].concat();
+        let kept = [0xeb, 3, 0xf8, 0x74, 2, 0xeb, 0xfb, 0xc3];
+        assert_eq!(finish(&shared, &[], 0).bytes, kept);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How blocks are left.
 
 use bpf_isa::{Insn, JumpOp, Operand, Pc, Reg, Width};
-use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::condcodes::{CondCode, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::{Lower, Mode};
@@ -26,8 +26,11 @@ impl Lower<'_> {
                     && self.found
                 {
                     self.goto_one_of(if is_null { (fallen, taken) } else { (taken, fallen) });
+                } else if self.is_second_half(taken) {
+                    let condition = self.condition(at, Sense::Inverted)?;
+                    self.branch(condition, fallen, taken);
                 } else {
-                    let condition = self.condition(at)?;
+                    let condition = self.condition(at, Sense::Plain)?;
                     self.branch(condition, taken, fallen);
                 }
             }
@@ -46,6 +49,13 @@ impl Lower<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether `next` is the second half of the loop whose first is the current block. It comes
+    /// next in the code: Cranelift puts there what a branch goes to if it is not taken.
+    fn is_second_half(&self, next: BlockNo) -> bool {
+        let blocks = &self.function.blocks;
+        next > self.current && blocks[next].start == blocks[self.current].start
     }
 
     /// Whether one of the ways out leads to where the function has been.
@@ -85,8 +95,8 @@ impl Lower<'_> {
         self.seal_if_complete(to);
     }
 
-    /// When the conditional jump at `at` is taken.
-    fn condition(&mut self, at: Pc) -> Result<Value, CompileError> {
+    /// When the conditional jump at `at` is taken, or when it is not.
+    fn condition(&mut self, at: Pc, sense: Sense) -> Result<Value, CompileError> {
         self.at(at);
         let Insn::JumpIf { op, width, dst, src, .. } = self.insn(at)? else {
             return Err(self.malformed("no conditional jump"));
@@ -104,8 +114,25 @@ impl Lower<'_> {
             JumpOp::Sge => IntCC::SignedGreaterThanOrEqual,
             JumpOp::Slt => IntCC::SignedLessThan,
             JumpOp::Sle => IntCC::SignedLessThanOrEqual,
-            JumpOp::Set => return Ok(self.b.ins().band(a, b)),
+            JumpOp::Set => {
+                let common = self.b.ins().band(a, b);
+                return Ok(match sense {
+                    Sense::Plain => common,
+                    Sense::Inverted => self.b.ins().icmp_imm_u(IntCC::Equal, common, 0),
+                });
+            }
+        };
+        let relation = match sense {
+            Sense::Plain => relation,
+            Sense::Inverted => relation.complement(),
         };
         Ok(self.b.ins().icmp(relation, a, b))
     }
+}
+
+/// Which way a condition is asked.
+#[derive(Clone, Copy, Debug)]
+enum Sense {
+    Plain,
+    Inverted,
 }
