@@ -11,14 +11,16 @@
 //!   jne far      0f 85 rel32    becomes    jne near    75 rel8
 //!   jmp far      e9 rel32       becomes    jmp near    eb rel8
 //!   add $1,%rax  48 81 c0 imm32 becomes    add $1,%rax 48 83 c0 imm8
-//!   je out; jmp back            becomes    jne back, and a jmp out if that is elsewhere
 //!   a loop that crosses a line          is moved to where it crosses none, by nops before it
 //!   add N,%rsp; mov %rbp,%rsp; pop %rbp     becomes    leave
 //! ```
 //!
-//! What cannot be taken apart stays as it is.
+//! Jumps are arranged anew where that makes loops shorter: see [`loops`]. What cannot be taken
+//! apart stays as it is.
 
 use iced_x86::{Decoder, DecoderOptions, Instruction};
+
+use crate::loops;
 
 /// The line of the processor's caches, in bytes.
 pub(crate) const LINE: usize = 64;
@@ -35,7 +37,7 @@ const POP_RBP: [u8; 1] = [0x5d];
 const LEAVE: u8 = 0xc9;
 
 /// `jmp` with a displacement of 8 bits, and with one of 32.
-const JMP_SHORT: u8 = 0xeb;
+pub(crate) const JMP_SHORT: u8 = 0xeb;
 const JMP_LONG: u8 = 0xe9;
 
 /// An operation with a number of 32 bits, and with one of 8, sign-extended.
@@ -61,7 +63,7 @@ const NOPS: [&[u8]; 10] = [
 pub(crate) struct Finished {
     /// The code, with its constants.
     pub(crate) bytes: Vec<u8>,
-    /// Where each instruction was and is.
+    /// Where each instruction was and is, in the order in which they were.
     moved: Vec<(usize, usize)>,
 }
 
@@ -86,21 +88,23 @@ pub(crate) fn finish(code: &[u8], fixed: &[usize], start: usize) -> Finished {
 
 /// One instruction on its way.
 #[derive(Clone, Copy, Debug)]
-struct Item {
-    /// Where it was.
-    old: usize,
+pub(crate) struct Item {
+    /// Where it was; nowhere if it was put in here.
+    pub(crate) old: Option<usize>,
     /// How long it was.
     old_len: usize,
     /// Where it is.
     new: usize,
-    kind: Kind,
+    pub(crate) kind: Kind,
+    /// Whether nothing comes after it: a jump, a return, a trap.
+    pub(crate) ends_flow: bool,
     /// If a loop begins here: the index of its last instruction.
-    loop_end: Option<usize>,
+    pub(crate) loop_end: Option<usize>,
 }
 
 /// What is to be known of an instruction.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(crate) enum Kind {
     /// Nothing: it is the same wherever it is.
     Plain,
     /// It jumps to the instruction with index `to`, with the short form's opcode `opcode`.
@@ -129,10 +133,20 @@ impl Item {
             Kind::Leave => 1,
             Kind::Gone => 0,
             Kind::Narrow { .. } => self.old_len - 3,
-            Kind::Jump { is_short: false, .. } | Kind::Plain | Kind::Constant { .. } => {
-                self.old_len
-            }
+            Kind::Jump { opcode: JMP_SHORT, is_short: false, .. } => 5,
+            Kind::Jump { is_short: false, .. } => 6,
+            Kind::Plain | Kind::Constant { .. } => self.old_len,
         }
+    }
+
+    /// One that was not there.
+    pub(crate) const fn made(kind: Kind) -> Self {
+        Self { old: None, old_len: 0, new: 0, kind, ends_flow: false, loop_end: None }
+    }
+
+    /// Its bytes, as they were in `code`.
+    fn bytes(self, code: &[u8]) -> &[u8] {
+        self.old.and_then(|old| code.get(old..old + self.old_len)).unwrap_or_default()
     }
 }
 
@@ -169,24 +183,26 @@ impl Finisher {
             } else {
                 Kind::Plain
             };
-            items.push(Item { old, old_len, new: old, kind, loop_end: None });
-            if ends_flow(bytes) && farthest < old + old_len {
+            let ends_flow = ends_flow(bytes);
+            items.push(Item { old: Some(old), old_len, new: old, kind, ends_flow, loop_end: None });
+            if ends_flow && farthest < old + old_len {
                 break;
             }
         }
         let mut finisher = Self { items, data, start };
         finisher.link()?;
-        let is_target = finisher.targets();
-        finisher.turn(&is_target);
-        finisher.find_loops();
+        let is_target = loops::targets(&finisher.items);
         finisher.leave(code, &is_target);
+        loops::turn(&mut finisher.items, &is_target);
+        loops::rotate(&mut finisher.items);
+        loops::find(&mut finisher.items);
         Some(finisher)
     }
 
     /// Where a frame is left, `leave` does all of it: what is added to the stack pointer before
     /// it is overwritten is lost.
     fn leave(&mut self, code: &[u8], is_target: &[bool]) {
-        let bytes = |item: Item| code.get(item.old..item.old + item.old_len).unwrap_or_default();
+        let bytes = |item: Item| item.bytes(code);
         for at in 1..self.items.len() {
             let (before, now) = (self.items[at - 1], self.items[at]);
             if bytes(now) != MOV_RBP_RSP {
@@ -207,54 +223,10 @@ impl Finisher {
     fn link(&mut self) -> Option<()> {
         for from in 0..self.items.len() {
             let Kind::Jump { to, opcode, is_short } = self.items[from].kind else { continue };
-            let to = self.items.binary_search_by_key(&to, |item| item.old).ok()?;
+            let to = self.items.binary_search_by_key(&Some(to), |item| item.old).ok()?;
             self.items[from].kind = Kind::Jump { to, opcode, is_short };
         }
         Some(())
-    }
-
-    /// Which instructions jumps lead to.
-    fn targets(&self) -> Vec<bool> {
-        let mut is_target = vec![false; self.items.len()];
-        for item in &self.items {
-            if let Kind::Jump { to, .. } = item.kind {
-                is_target[to] = true;
-            }
-        }
-        is_target
-    }
-
-    /// Where the way back to the beginning of a loop is two jumps, makes it one.
-    fn turn(&mut self, is_target: &[bool]) {
-        for at in 1..self.items.len() {
-            let (
-                Kind::Jump { to: out, opcode: opcode @ 0x70..=0x7f, is_short },
-                Kind::Jump { to: back, opcode: JMP_SHORT, .. },
-            ) = (self.items[at - 1].kind, self.items[at].kind)
-            else {
-                continue;
-            };
-            if back >= at || is_target[at] {
-                continue;
-            }
-            self.items[at - 1].kind = Kind::Jump { to: back, opcode: opcode ^ 1, is_short };
-            self.items[at].kind = if out == at + 1 {
-                Kind::Gone
-            } else {
-                Kind::Jump { to: out, opcode: JMP_SHORT, is_short }
-            };
-        }
-    }
-
-    /// Finds the loops.
-    fn find_loops(&mut self) {
-        for from in 0..self.items.len() {
-            let Kind::Jump { to, .. } = self.items[from].kind else { continue };
-            if to <= from {
-                let end = &mut self.items[to].loop_end;
-                *end = Some(end.map_or(from, |end| end.max(from)));
-            }
-        }
     }
 
     fn write(&mut self, code: &[u8]) -> Option<Finished> {
@@ -350,7 +322,7 @@ impl Finisher {
                 let missing = (item.new - bytes.len()).min(NOPS.len() - 1);
                 bytes.extend_from_slice(NOPS[missing]);
             }
-            let old = code.get(item.old..item.old + item.old_len)?;
+            let old = item.bytes(code);
             match item.kind {
                 Kind::Plain => bytes.extend_from_slice(old),
                 Kind::Leave => bytes.push(LEAVE),
@@ -386,7 +358,9 @@ impl Finisher {
             bytes.resize(data, 0xcc);
             bytes.extend_from_slice(code.get(self.data..)?);
         }
-        let moved = self.items.iter().map(|item| (item.old, item.new)).collect();
+        let mut moved: Vec<(usize, usize)> =
+            self.items.iter().filter_map(|item| Some((item.old?, item.new))).collect();
+        moved.sort_unstable();
         Some(Finished { bytes, moved })
     }
 }
@@ -563,6 +537,20 @@ mod tests {
         let shared = [&[0xe9, 7, 0, 0, 0][..], &code(0)].concat();
         let kept = [0xeb, 3, 0xf8, 0x74, 2, 0xeb, 0xfb, 0xc3];
         assert_eq!(finish(&shared, &[], 0).bytes, kept);
+    }
+
+    #[test]
+    fn a_latch_that_is_jumped_to_comes_before_its_loop() {
+        // nop; top: clc; jne latch; stc; latch: cmc; jne top; ret
+        let code = [
+            0x90, 0xf8, 0x0f, 0x85, 1, 0, 0, 0, 0xf9, 0xf5, 0x0f, 0x85, 0xf1, 0xff, 0xff, 0xff,
+            0xc3,
+        ];
+        let finished = finish(&code, &[], 0);
+        // nop; jmp top; latch: cmc; je out; top: clc; jne latch; stc; jmp latch; out: ret
+        let expected = [0x90, 0xeb, 3, 0xf5, 0x74, 6, 0xf8, 0x75, 0xfa, 0xf9, 0xeb, 0xf7, 0xc3];
+        assert_eq!(finished.bytes, expected);
+        assert_eq!([0, 1, 8, 9, 10, 16].map(|old| finished.place_of(old)), [0, 6, 9, 3, 4, 12]);
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod slot;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod finish;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod loops;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod listing;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod checked;
