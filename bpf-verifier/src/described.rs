@@ -198,10 +198,14 @@ impl Host for DescribedWorld {
 
     fn check_map_owner(&self, map: &MapFacts, program: &ProgramSpec) -> Result<(), Errno> {
         let owner = self.maps.get(map.id as usize).and_then(|map| map.owner);
+        // An extension counts as one of its target's type.
+        let target = program.attach_prog.filter(|_| program.prog_type == ProgType::Ext);
+        let prog_type = match target {
+            Some(fd) => self.program(fd)?.prog_type,
+            None => program.prog_type,
+        };
         match owner {
-            Some(owner) if owner != (program.prog_type, program.expected_attach_type) => {
-                Err(Errno::EINVAL)
-            }
+            Some(owner) if owner != (prog_type, program.expected_attach_type) => Err(Errno::EINVAL),
             Some(_) | None => Ok(()),
         }
     }

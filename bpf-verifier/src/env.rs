@@ -11,7 +11,7 @@ use bpf_btf::{Btf, TypeId};
 use bpf_isa::{Insn, Pc, Program, Reg};
 
 use crate::attach::Signature;
-use crate::host::{Host, MapFacts};
+use crate::host::{Host, MapFacts, ProgKind, ProgramFacts};
 use crate::log::Log;
 use crate::options::Options;
 use crate::program::{Flow, LiveStack};
@@ -30,6 +30,10 @@ pub struct Env<'e> {
     pub options: &'e Options,
     /// The kernel function whose arguments are the context, once that is found fit.
     pub signature: Option<Arc<Signature>>,
+    /// What kind of program it is verified as. Linux: `resolve_prog_type`.
+    pub kind: ProgKind,
+    /// The program that it attaches to, once that is found fit. Linux: `dst_prog`.
+    pub target: Option<Arc<ProgramFacts>>,
     /// The instructions, decoded.
     pub program: Program,
     /// What is noted of each instruction, one entry a slot. Linux: `insn_aux_data`.
@@ -47,6 +51,8 @@ pub struct Env<'e> {
     pub debug: DebugInfo,
     /// The maps the program uses; behind them, blueprints of maps in maps that it reaches.
     maps: Vec<Arc<MapFacts>>,
+    /// How many of them the program names.
+    named_maps: usize,
     /// The special fields of their values, as far as they were asked for.
     records: Vec<OnceCell<Option<Arc<Record>>>>,
     /// The BTF objects that types of this program are in.
@@ -365,6 +371,11 @@ impl<'e> Env<'e> {
             host,
             options,
             signature: None,
+            kind: ProgKind {
+                prog_type: spec.prog_type,
+                expected_attach_type: spec.expected_attach_type,
+            },
+            target: None,
             program: Program::default(),
             notes: Vec::new(),
             subprogs: Vec::new(),
@@ -373,6 +384,7 @@ impl<'e> Env<'e> {
             live_stack: LiveStack::default(),
             debug: DebugInfo::default(),
             maps: Vec::new(),
+            named_maps: 0,
             records: Vec::new(),
             btfs: Vec::new(),
             ids: IdSource::default(),
@@ -457,6 +469,11 @@ impl<'e> Env<'e> {
         record.clone()
     }
 
+    /// The maps the program names.
+    pub fn used_maps(&self) -> impl Iterator<Item = &Arc<MapFacts>> {
+        self.maps.iter().take(self.named_maps)
+    }
+
     /// The maps the program uses and blueprints it reaches, in the order they were met.
     pub fn maps(&self) -> &[Arc<MapFacts>] {
         &self.maps
@@ -472,6 +489,7 @@ impl<'e> Env<'e> {
             return None;
         }
         self.maps.push(facts);
+        self.named_maps = self.maps.len();
         self.records.push(OnceCell::new());
         u32::try_from(self.maps.len() - 1).ok().map(MapNo)
     }

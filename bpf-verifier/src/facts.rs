@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
 use bpf_btf::{Btf, FuncLinkage, Kind, TypeId};
 
+use crate::attach::{Signature, SignatureOf};
 use crate::env::{Env, Subprog};
 use crate::program::is_gpl;
 
@@ -39,15 +40,14 @@ pub struct ProgramFacts {
     pub might_sleep: bool,
     /// Whether it may come to a tail call. Linux: `tail_call_reachable`.
     pub tail_calls: bool,
-    /// What it attaches to, if that is a program.
-    pub target: Option<TargetKind>,
+    /// What kind of program it attaches to, if it attaches to one.
+    /// Linux: `saved_dst_prog_type`, `saved_dst_attach_type`.
+    pub target: Option<ProgKind>,
 }
 
-/// What kind of program another was verified for.
-///
-/// Linux: `saved_dst_prog_type`, `saved_dst_attach_type`.
+/// What kind of program one is, or is verified as: an extension is verified as its target's kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TargetKind {
+pub struct ProgKind {
     /// Its type.
     pub prog_type: ProgType,
     /// The attach type expected when it was loaded.
@@ -98,8 +98,31 @@ impl ProgramFacts {
             changes_packet: main.is_some_and(|main| main.changes_packet),
             might_sleep: main.is_some_and(|main| main.might_sleep),
             tail_calls: main.is_some_and(|main| main.tail_call_reachable),
-            target: None,
+            target: env.target.as_deref().map(Self::kind),
         }
+    }
+
+    /// What kind of program it is.
+    pub const fn kind(&self) -> ProgKind {
+        ProgKind { prog_type: self.prog_type, expected_attach_type: self.expected_attach_type }
+    }
+
+    /// What kind of program it is verified as: an extension, as its target's.
+    fn verified_as(&self) -> ProgKind {
+        let target = self.target.filter(|_| self.prog_type == ProgType::Ext);
+        target.unwrap_or_else(|| self.kind())
+    }
+
+    /// What a probe of one of its functions sees.
+    pub(crate) fn signature(&self, function: &FunctionFacts) -> Option<Signature> {
+        let btf = self.btf.as_ref()?;
+        let described = btf.get(function.btf_id).and_then(|ty| ty.func());
+        Some(Signature {
+            btf: Arc::clone(btf),
+            name: function.name.clone(),
+            proto: described.map(|func| func.proto).filter(|_| !function.unreliable),
+            of: SignatureOf::Program(self.verified_as()),
+        })
     }
 
     /// Its function of this id, if it has one.

@@ -15,7 +15,7 @@ use bpf_abi::map::{MapFlags, MapType};
 use bpf_abi::spec::ProgramSpec;
 use bpf_btf::{Btf, TypeId};
 
-pub use crate::facts::{FunctionFacts, ProgramFacts, TargetKind};
+pub use crate::facts::{FunctionFacts, ProgKind, ProgramFacts};
 
 /// The world, as a program about to be loaded finds it.
 pub trait Host: Debug {
@@ -36,10 +36,10 @@ pub trait Host: Debug {
         Err(Errno::EBADF)
     }
 
-    /// Whether programs are compiled: some may only be loaded if they are, and stack is counted
-    /// otherwise if they are not.
+    /// Whether the program will be compiled. What the kernel's interpreter cannot do is refused if
+    /// not, in the kernel's words: it can do less than the kernel's compiler.
     ///
-    /// Linux: `bpf_jit_enable`, which `prog->jit_requested` is taken from.
+    /// Linux: `jit_requested`.
     fn compiles(&self) -> bool {
         true
     }

@@ -8,6 +8,7 @@ use crate::error::{Place, Reason, Rejection};
 use crate::host::{Host, ProgramFacts};
 use crate::memory::MemoryError;
 use crate::options::Options;
+use crate::program::ProgramError;
 use crate::state::SubprogId;
 use crate::walk::{Paths, Refused};
 use crate::{Checked, Stats, Verdict, attach, call, fixup, program, step};
@@ -64,7 +65,7 @@ impl From<Refused> for Fault {
 ///
 /// Linux: `bpf_check`.
 fn check_env(env: &mut Env<'_>) -> Result<(), Fault> {
-    attach::check_load(env.spec).map_err(Reason::from)?;
+    attach::check_load(env).map_err(Reason::from)?;
     let result = judge(env);
     if let Err(fault) = &result {
         print_reason(env, &fault.reason);
@@ -76,7 +77,18 @@ fn check_env(env: &mut Env<'_>) -> Result<(), Fault> {
         }
     }
     env.print_stats();
-    result
+    result?;
+    check_owners(env).map_err(Fault::from)
+}
+
+/// Checks that the program's arrays of programs may be used by it, or will be from now on.
+///
+/// Linux: `bpf_check_tail_call`, which comes when a program is accepted, without a word.
+fn check_owners(env: &Env<'_>) -> Result<(), Reason> {
+    for map in env.used_maps() {
+        env.host.check_map_owner(map, env.spec).map_err(ProgramError::MapOwner)?;
+    }
+    Ok(())
 }
 
 fn judge(env: &mut Env<'_>) -> Result<(), Fault> {

@@ -2,7 +2,8 @@
 
 /// Defines a room's error type from its table.
 ///
-/// The columns are: the error number, the variant and its fields, the kernel's text. Fields are
+/// The columns are: the error number, or where it depends `NUMBER[field]` with the field that
+/// holds it; the variant and its fields; the kernel's text. Fields are
 /// named in the text, by name; further arguments may follow it, and last `=> open` if the kernel
 /// does not end the line.
 macro_rules! refusals {
@@ -10,7 +11,7 @@ macro_rules! refusals {
         $(#[$meta:meta])*
         pub enum $Name:ident {
             $(
-                $errno:ident $Variant:ident $({ $($field:ident: $Ty:ty),* $(,)? })?
+                $errno:ident $([$from:ident])? $Variant:ident $({ $($field:ident: $Ty:ty),* $(,)? })?
                 $text:literal $(, $arg:expr)* $(=> $open:ident)?;
             )+
         }
@@ -31,7 +32,7 @@ macro_rules! refusals {
         impl $crate::error::Refusal for $Name {
             fn errno(&self) -> bpf_abi::errno::Errno {
                 match self {
-                    $( Self::$Variant { .. } => bpf_abi::errno::Errno::$errno, )+
+                    $( Self::$Variant { $($from,)? .. } => $crate::refusals::errno!($errno $($from)?), )+
                 }
             }
 
@@ -41,6 +42,16 @@ macro_rules! refusals {
                 }
             }
         }
+    };
+}
+
+/// The error number of a row.
+macro_rules! errno {
+    ($errno:ident) => {
+        bpf_abi::errno::Errno::$errno
+    };
+    ($errno:ident $from:ident) => {
+        *$from
     };
 }
 
@@ -54,4 +65,4 @@ macro_rules! ends_line {
     };
 }
 
-pub(crate) use {ends_line, refusals};
+pub(crate) use {ends_line, errno, refusals};

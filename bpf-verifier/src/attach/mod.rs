@@ -1,67 +1,32 @@
-//! Does what the load says of the program as a whole go together?
+//! Does what the load says of the program as a whole go together, and may it attach to what it
+//! names?
 //!
 //! The first checks are made before a program is looked at; the kernel refuses without a word.
 //! The second come between the passes over the program and the walk.
 
+mod error;
 mod signature;
 mod kernel;
+mod target;
+mod types;
 
 use std::sync::Arc;
 
-use bpf_abi::errno::Errno;
 use bpf_abi::limits::MAX_INSNS;
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
 use bpf_abi::spec::ProgramSpec;
-use thiserror::Error;
+use bpf_btf::TypeId;
 
 use crate::env::Env;
-use crate::error::{Reason, Refusal};
+use crate::error::Reason;
+use crate::facts::ProgramFacts;
 
+pub use error::AttachError;
 pub use kernel::KernelTargetError;
 pub use signature::{Member, MemberArg, Signature, SignatureOf, Slot};
+pub use target::check_link;
 
-/// Why a load is refused whatever its instructions do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum AttachError {
-    /// It has no instructions, or too many.
-    #[error("")]
-    Length,
-    /// It has no type.
-    #[error("")]
-    NoType,
-    /// Programs of its type do not attach so.
-    #[error("")]
-    AttachType,
-    /// It has a flag that has no meaning.
-    #[error("")]
-    Flags,
-    /// It wants to sleep where nothing may.
-    #[error(
-        "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable"
-    )]
-    Sleepable,
-    /// It is a syscall program, but does not say that it sleeps.
-    #[error("Syscall programs can only be sleepable")]
-    NotSleepable,
-    /// It attaches to a kernel type or function, which needs types that are not judged yet.
-    #[error("programs of type {0} are not verified by this version")]
-    Unsupported(ProgType),
-}
-
-impl Refusal for AttachError {
-    fn errno(&self) -> Errno {
-        match self {
-            Self::Length => Errno::E2BIG,
-            Self::NoType
-            | Self::AttachType
-            | Self::Flags
-            | Self::Sleepable
-            | Self::NotSleepable => Errno::EINVAL,
-            Self::Unsupported(_) => Errno::ENOTSUPP,
-        }
-    }
-}
+use target::{Attaching, check_function};
 
 /// The attach types that a program type looks at; `None` if it takes any number.
 ///
@@ -145,13 +110,22 @@ const FLAGS: ProgFlags = ProgFlags::STRICT_ALIGNMENT
 /// Checks what the kernel checks before it looks at a program.
 ///
 /// Linux: `bpf_prog_load`.
-pub(crate) fn check_load(spec: &ProgramSpec) -> Result<(), AttachError> {
+pub(crate) fn check_load(env: &Env<'_>) -> Result<(), AttachError> {
+    check_spec(env.spec)?;
+    match env.spec.attach_prog.map(|fd| env.host.program(fd)) {
+        Some(Err(_)) => Err(AttachError::TargetUnexpected),
+        Some(Ok(_)) | None => Ok(()),
+    }
+}
+
+fn check_spec(spec: &ProgramSpec) -> Result<(), AttachError> {
     if spec.flags.bits() & !FLAGS.bits() != 0 {
         return Err(AttachError::Flags);
     }
     if spec.insns.is_empty() || spec.insns.len() > MAX_INSNS {
         return Err(AttachError::Length);
     }
+    check_target_named(spec)?;
     if let Some(types) = attach_types(spec.prog_type) {
         let is_known = |ty: AttachType| types.contains(&ty);
         if !spec.expected_attach_type.is_some_and(is_known) {
@@ -165,7 +139,26 @@ pub(crate) fn check_load(spec: &ProgramSpec) -> Result<(), AttachError> {
     Ok(())
 }
 
-/// Checks what the program attaches to.
+/// The greatest number of a type. Linux: `BTF_MAX_TYPE`.
+const MAX_TYPE: u32 = 0x000f_ffff;
+
+/// Checks that only programs name a target that can have one.
+///
+/// Linux: the beginning of `bpf_prog_load_check_attach`.
+fn check_target_named(spec: &ProgramSpec) -> Result<(), AttachError> {
+    let by_id = matches!(
+        spec.prog_type,
+        ProgType::Tracing | ProgType::Lsm | ProgType::StructOps | ProgType::Ext
+    );
+    let by_program = matches!(spec.prog_type, ProgType::Tracing | ProgType::Ext);
+    let id = spec.attach_btf_id;
+    if id > MAX_TYPE || (id != 0 && !by_id) || (spec.attach_prog.is_some() && !by_program) {
+        return Err(AttachError::TargetUnexpected);
+    }
+    Ok(())
+}
+
+/// Checks what the program attaches to; from here on, an extension is of its target's kind.
 ///
 /// Linux: `check_attach_btf_id`.
 pub(crate) fn check(env: &mut Env<'_>) -> Result<(), Reason> {
@@ -178,12 +171,48 @@ pub(crate) fn check(env: &mut Env<'_>) -> Result<(), Reason> {
         return Err(AttachError::Sleepable.into());
     }
     if prog_type == ProgType::Ext {
-        return Err(AttachError::Unsupported(prog_type).into());
+        return extend(env).map_err(Reason::from);
+    }
+    if prog_type == ProgType::Tracing && env.spec.attach_prog.is_some() {
+        return trace(env).map_err(Reason::from);
     }
     if BY_TYPE.contains(&prog_type) {
         env.signature = Some(Arc::new(kernel::find(env)?));
     }
     Ok(())
+}
+
+/// Checks which function of which program an extension replaces.
+fn extend(env: &mut Env<'_>) -> Result<(), AttachError> {
+    let id = TypeId(env.spec.attach_btf_id);
+    if id.is_void() {
+        return Err(AttachError::NoTargetId);
+    }
+    if env.spec.attach_prog.is_none() {
+        return Err(AttachError::ReplacesKernel);
+    }
+    let target = find_target(env)?;
+    env.kind = target.kind();
+    env.target = Some(target);
+    Ok(())
+}
+
+/// Checks which function of which program a probe is for, and what it sees of it.
+fn trace(env: &mut Env<'_>) -> Result<(), AttachError> {
+    env.target = Some(find_target(env)?);
+    Ok(())
+}
+
+/// Finds the program that is attached to, and checks that its function may be.
+///
+/// Where the context is arguments, they are from here on the function's.
+fn find_target(env: &mut Env<'_>) -> Result<Arc<ProgramFacts>, AttachError> {
+    let fd = env.spec.attach_prog.ok_or(AttachError::TargetUnexpected)?;
+    let target = env.host.program(fd).map_err(|_| AttachError::TargetUnexpected)?;
+    let id = TypeId(env.spec.attach_btf_id);
+    let function = check_function(&Attaching::of(env), &target, id, env.options.strict_holes)?;
+    env.signature = target.signature(function).map(Arc::new);
+    Ok(target)
 }
 
 /// The program types that attach to something the kernel's BTF describes.
@@ -218,16 +247,16 @@ mod tests {
 
     #[test]
     fn few_program_types_look_at_the_attach_type() {
-        assert_eq!(check_load(&spec(ProgType::Xdp, 1000)), Ok(()));
-        assert_eq!(check_load(&spec(ProgType::CgroupSkb, 1)), Ok(()));
-        assert_eq!(check_load(&spec(ProgType::CgroupSkb, 2)), Err(AttachError::AttachType));
-        assert_eq!(check_load(&spec(ProgType::SkLookup, 1000)), Err(AttachError::AttachType));
+        assert_eq!(check_spec(&spec(ProgType::Xdp, 1000)), Ok(()));
+        assert_eq!(check_spec(&spec(ProgType::CgroupSkb, 1)), Ok(()));
+        assert_eq!(check_spec(&spec(ProgType::CgroupSkb, 2)), Err(AttachError::AttachType));
+        assert_eq!(check_spec(&spec(ProgType::SkLookup, 1000)), Err(AttachError::AttachType));
     }
 
     #[test]
     fn flags_without_meaning_are_refused() {
         let mut spec = spec(ProgType::Xdp, 0);
         spec.flags = ProgFlags::from_bits_retain(1 << 8);
-        assert_eq!(check_load(&spec), Err(AttachError::Flags));
+        assert_eq!(check_spec(&spec), Err(AttachError::Flags));
     }
 }

@@ -6,6 +6,7 @@ use bpf_abi::attach::iter::IterTarget;
 use bpf_abi::attach::struct_ops::Ops;
 use bpf_btf::{Btf, FuncProto, KindCode, Param, TypeId};
 
+use crate::facts::ProgKind;
 use crate::state::Id;
 
 /// The function whose arguments are the program's context.
@@ -35,6 +36,8 @@ pub enum SignatureOf {
     Hook(String),
     /// A function.
     Function,
+    /// A function of a program of this kind; an extension counts as one of its target's.
+    Program(ProgKind),
     /// A member of a structure of functions.
     Member(Member),
 }
@@ -100,6 +103,7 @@ impl Signature {
             SignatureOf::Iterator(_)
             | SignatureOf::Hook(_)
             | SignatureOf::Function
+            | SignatureOf::Program(_)
             | SignatureOf::Member(_) => 0,
         }
     }
@@ -165,7 +169,9 @@ impl Signature {
             SignatureOf::Iterator(iter) => iter.name.to_owned(),
             SignatureOf::Hook(hook) => hook.clone(),
             SignatureOf::Member(member) => format!("{}.{}", member.structure, self.name),
-            SignatureOf::Tracepoint | SignatureOf::Function => self.name.clone(),
+            SignatureOf::Tracepoint | SignatureOf::Function | SignatureOf::Program(_) => {
+                self.name.clone()
+            }
         }
     }
 

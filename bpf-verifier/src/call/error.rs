@@ -1,5 +1,6 @@
 //! Why a call is refused.
 
+use bpf_abi::errno::Errno;
 use bpf_isa::Reg;
 
 use crate::refusals::refusals;
@@ -20,6 +21,12 @@ refusals! {
         EINVAL SleepsInIrq { name: &'static str, id: i32 }
             "sleepable helper bpf_{name}#{id} in IRQ-disabled region";
         EINVAL LockedCall "function calls are not allowed while holding a lock";
+
+        // What interpreters cannot do.
+        EINVAL KfuncInterpreted "calling kernel functions are not allowed in non-JITed programs";
+        EINVAL TailCallInterpreted
+            "tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls";
+        EINVAL CallbackInterpreted "callbacks are not allowed in non-JITed programs";
 
         // Arguments.
         EACCES WrongType { reg: Reg, ty: String, expected: &'static str }
@@ -77,7 +84,7 @@ refusals! {
             "global function calls are not allowed while holding a lock,\nuse static function instead";
         EINVAL GlobalSleeps
             "global functions that may sleep are not allowed in non-sleepable context,\ni.e., in a RCU/IRQ/preempt-disabled section, or in\na non-sleepable BPF program context";
-        EINVAL GlobalArgs { cause: String, subprog: u32, name: String }
+        EINVAL[errno] GlobalArgs { errno: Errno, cause: String, subprog: u32, name: String }
             "{cause}Caller passes invalid args into func#{subprog} ('{name}')";
         EINVAL NotScalar { reg: Reg } "{reg} is not a scalar";
         EINVAL NotContext { arg: u32 } "arg#{arg} expects pointer to ctx";

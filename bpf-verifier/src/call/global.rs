@@ -1,13 +1,11 @@
 //! Global functions: judged alone, by what BTF says of their arguments.
 
-use std::sync::Arc;
-
-use bpf_abi::ctx::{ContextKind, context_of};
 use bpf_abi::helper::{ArgKind, ArgProto, TypeFlags};
 use bpf_abi::prog::ProgType;
-use bpf_btf::{Btf, Kind, KindCode, TypeId};
+use bpf_btf::{Btf, TypeId};
 use bpf_isa::Reg;
 
+use crate::call::prototype::{Argument, Function};
 use crate::call::{CallError, args, clobber, forget_packets, objects, sizes};
 use crate::cx::{Next, StepCx};
 use crate::env::Env;
@@ -72,7 +70,8 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, subprog: SubprogId) -> Result<Option
     if let Err(reason) = checked {
         let text = reason.to_string();
         let cause = if text.is_empty() { text } else { format!("{text}\n") };
-        return Err(CallError::GlobalArgs { cause, subprog: subprog.0, name }.into());
+        let errno = reason.errno();
+        return Err(CallError::GlobalArgs { errno, cause, subprog: subprog.0, name }.into());
     }
     let number = subprog.0;
     cx.env.log.print(format_args!("Func#{number} ('{name}') is global and assumed valid.\n"));
@@ -280,267 +279,51 @@ fn received(env: &mut Env<'_>, expects: Expects) -> Value {
 ///
 /// Linux: `btf_prepare_func_args`.
 fn expected(env: &mut Env<'_>, subprog: SubprogId) -> Result<Vec<Expects>, Reason> {
-    let facts = env.subprog(subprog).clone();
-    let Some(own) = env.spec.btf.clone() else { return Err(text(String::new())) };
-    let Some(id) = facts.btf_id else { return Err(text(String::new())) };
-    let global = facts.is_global;
-    let quiet = |message: String| text(if global { message } else { String::new() });
-    let name = own.name_of(id).to_owned();
-    let proto_id = own.get(id).and_then(|ty| ty.func()).map(|func| func.proto);
-    let Some(proto) = proto_id.and_then(|id| own.func_proto(id)) else {
-        return Err(text(format!("Invalid type of function {name}()")));
-    };
-    let count = proto.params().len();
-    if count > Reg::ARGS.len() {
-        return Err(quiet(format!(
-            "Global function {name}() with {count} > 5 args. Buggy compiler."
-        )));
-    }
-    if !is_number(&own, proto.ret) {
-        return Err(quiet(format!(
-            "Global function {name}() doesn't return scalar. Only those are supported."
-        )));
-    }
-    let function = Function { own, id, name, global };
+    let nothing = || CallError::ArgType { text: String::new() };
+    let facts = env.subprog(subprog);
+    let own = env.spec.btf.clone().ok_or_else(nothing)?;
+    let id = facts.btf_id.ok_or_else(nothing)?;
+    let function = Function { btf: &own, id, kind: env.kind, global: facts.is_global };
     let mut expected = Vec::new();
-    for (arg, param) in (0_u32..).zip(proto_params(&function.own, proto_id)) {
-        expected.push(expected_argument(env, &function, arg, param)?);
+    for (arg, param) in (0_u32..).zip(function.params()?) {
+        let argument = function.argument(arg, param)?;
+        expected.push(expects(env, &own, argument, arg)?);
     }
     Ok(expected)
 }
 
-fn proto_params(btf: &Btf, proto: Option<TypeId>) -> Vec<TypeId> {
-    let proto = proto.and_then(|id| btf.func_proto(id));
-    proto.map_or_else(Vec::new, |proto| proto.params().map(|param| param.ty).collect())
-}
-
-fn text(text: String) -> Reason {
-    CallError::ArgType { text }.into()
-}
-
-/// A function whose type is looked at.
-struct Function {
-    own: Arc<Btf>,
-    id: TypeId,
-    name: String,
-    global: bool,
-}
-
-/// Whether a type, without qualifiers and typedefs, is an integer or an enumeration.
-fn is_number(btf: &Btf, id: TypeId) -> bool {
-    let code = btf.resolve(id).map(|ty| ty.code());
-    matches!(code, Some(KindCode::Int | KindCode::Enum | KindCode::Enum64))
-}
-
-/// What tags a program puts on an argument.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tags {
-    ctx: bool,
-    trusted: bool,
-    untrusted: bool,
-    nonnull: bool,
-    nullable: bool,
-    arena: bool,
-}
-
-impl Tags {
-    fn is_empty(self) -> bool {
-        self == Self::default()
-    }
-}
-
-fn tags_of(function: &Function, arg: u32) -> Result<Tags, Reason> {
-    let mut tags = Tags::default();
-    for tag in function.own.decl_tags_of(function.id, Some(arg)) {
-        let Some(tag) = tag.strip_prefix("arg:") else { continue };
-        if !function.global {
-            return Err(text(format!("arg#{arg} type tag is not supported in static functions")));
+/// What has to be in an argument register that is for this.
+fn expects(env: &mut Env<'_>, own: &Btf, argument: Argument, arg: u32) -> Result<Expects, Reason> {
+    Ok(match argument {
+        Argument::Number => Expects::Number,
+        Argument::Context => Expects::Context,
+        Argument::Memory { size, nullable, .. } => {
+            let mut flags = PtrFlags::empty();
+            flags.set(PtrFlags::MAYBE_NULL, nullable);
+            Expects::Mem { size, flags }
         }
-        match tag {
-            "ctx" => tags.ctx = true,
-            "trusted" => tags.trusted = true,
-            "untrusted" => tags.untrusted = true,
-            "nonnull" => tags.nonnull = true,
-            "nullable" => tags.nullable = true,
-            "arena" => tags.arena = true,
-            _ => return Err(CallError::ArgTags { arg }.into()),
+        Argument::Trusted { ty, nullable } => {
+            let mut flags = PtrFlags::TRUSTED;
+            flags.set(PtrFlags::MAYBE_NULL, nullable);
+            Expects::Object { ty: object(env, own, ty, arg)?, flags }
         }
-    }
-    Ok(tags)
-}
-
-fn expected_argument(
-    env: &mut Env<'_>,
-    function: &Function,
-    arg: u32,
-    param: TypeId,
-) -> Result<Expects, Reason> {
-    let tags = tags_of(function, arg)?;
-    let own = &function.own;
-    let invalid = || text(format!("arg#{arg} has invalid combination of tags"));
-    let ty = own.resolve(param);
-    let Some(Kind::Ptr(to)) = ty.map(|ty| ty.kind) else {
-        if !tags.is_empty() {
-            return Err(text(format!("arg#{arg} has pointer tag, but is not a pointer type")));
+        Argument::UntrustedObject { ty } => {
+            Expects::Object { ty: object(env, own, ty, arg)?, flags: PtrFlags::UNTRUSTED }
         }
-        if is_number(own, param) {
-            return Ok(Expects::Number);
+        Argument::UntrustedMemory => {
+            Expects::Mem { size: 0, flags: PtrFlags::RDONLY | PtrFlags::UNTRUSTED }
         }
-        let kind = kind_text(ty.map(|ty| ty.code()));
-        return Err(text(if function.global {
-            format!("Arg#{arg} type {kind} in {}() is not supported yet.", function.name)
-        } else {
-            String::new()
-        }));
-    };
-    let only = |tags: Tags| tags.is_empty();
-    if tags.ctx || is_context(env, own, to) {
-        if !only(Tags { ctx: false, ..tags }) {
-            return Err(invalid());
-        }
-        if tags.ctx {
-            check_context_type(env, own, to, arg)?;
-        }
-        return Ok(Expects::Context);
-    }
-    if is_dynptr(own, to) {
-        return if tags.is_empty() { Ok(Expects::Dynptr) } else { Err(invalid()) };
-    }
-    if tags.trusted {
-        if !only(Tags { trusted: false, nullable: false, ..tags }) {
-            return Err(invalid());
-        }
-        let ty = object(env, own, to, arg)?;
-        let mut flags = PtrFlags::TRUSTED;
-        flags.set(PtrFlags::MAYBE_NULL, tags.nullable);
-        return Ok(Expects::Object { ty, flags });
-    }
-    if tags.untrusted {
-        if !only(Tags { untrusted: false, ..tags }) {
-            return Err(text(format!(
-                "arg#{arg} untrusted cannot be combined with any other tags"
-            )));
-        }
-        if to.0 == 0 || is_number(own, to) {
-            let flags = PtrFlags::RDONLY | PtrFlags::UNTRUSTED;
-            return Ok(Expects::Mem { size: 0, flags });
-        }
-        let ty = object(env, own, to, arg)?;
-        return Ok(Expects::Object { ty, flags: PtrFlags::UNTRUSTED });
-    }
-    if tags.arena {
-        if !only(Tags { arena: false, ..tags }) {
-            return Err(text(format!("arg#{arg} arena cannot be combined with any other tags")));
-        }
-        return Ok(Expects::Arena);
-    }
-    if !function.global {
-        return Err(text(String::new()));
-    }
-    if tags.nullable {
-        return Err(invalid());
-    }
-    memory_argument(own, to, arg, tags)
-}
-
-/// How messages name a kind of type. Linux: `btf_type_str`.
-const fn kind_text(code: Option<KindCode>) -> &'static str {
-    match code {
-        None | Some(KindCode::Void) => "UNKNOWN",
-        Some(code) => code.name(),
-    }
-}
-
-/// A pointer to anything of known size.
-fn memory_argument(own: &Btf, to: TypeId, arg: u32, tags: Tags) -> Result<Expects, Reason> {
-    let target = own.resolve(to);
-    let size = target.as_ref().and_then(|ty| own.size_of(ty.id)).filter(|_| to.0 != 0);
-    let Some(size) = size else {
-        let kind = kind_text(target.as_ref().map(|ty| ty.code()));
-        let name = target.as_ref().map_or("", |ty| ty.name());
-        return Err(text(format!(
-            "arg#{arg} reference type('{kind} {name}') size cannot be determined: -22"
-        )));
-    };
-    let mut flags = PtrFlags::empty();
-    flags.set(PtrFlags::MAYBE_NULL, !tags.nonnull);
-    Ok(Expects::Mem { size, flags })
+        Argument::Dynptr => Expects::Dynptr,
+        Argument::Arena => Expects::Arena,
+    })
 }
 
 /// The kernel's type of the same name as the program's. Linux: `btf_get_ptr_to_btf_id`.
 fn object(env: &mut Env<'_>, own: &Btf, to: TypeId, arg: u32) -> Result<BtfType, Reason> {
     let name = own.resolve(to).map(|ty| ty.name().to_owned()).unwrap_or_default();
     let name = name.split("___").next().unwrap_or_default().to_owned();
-    btf::find_struct(env, &name)
-        .ok_or_else(|| text(format!("arg#{arg} type not found in the kernel's BTF: struct {name}")))
-}
-
-/// Linux: `btf_is_dynptr_ptr`.
-fn is_dynptr(own: &Btf, to: TypeId) -> bool {
-    own.skip_qualifiers(to)
-        .is_some_and(|ty| ty.code() == KindCode::Struct && ty.name() == "bpf_dynptr")
-}
-
-/// The structure that programs of this type get; empty if it has no name.
-fn context_name(env: &Env<'_>) -> &'static str {
-    match env.spec.prog_type {
-        ProgType::Kprobe => "bpf_user_pt_regs_t",
-        ProgType::CgroupSockAddr => "bpf_sock_addr",
-        prog_type => match context_of(prog_type, env.spec.expected_attach_type) {
-            Some(ContextKind::Table(table)) => table.name,
-            Some(ContextKind::Bytes { .. } | ContextKind::Arguments) | None => "",
-        },
-    }
-}
-
-/// Whether a pointer to this is one to the context. Linux: `btf_is_prog_ctx_type`.
-fn is_context(env: &Env<'_>, own: &Btf, to: TypeId) -> bool {
-    let wanted = context_name(env);
-    if wanted == "bpf_user_pt_regs_t" && named(own, to) == wanted {
-        return true;
-    }
-    let Some(ty) = own.resolve(to) else { return false };
-    if ty.code() != KindCode::Struct || wanted.is_empty() {
-        return false;
-    }
-    let name = ty.name();
-    name == wanted
-        || matches!((wanted, name), ("__sk_buff", "sk_buff") | ("xdp_md", "xdp_buff"))
-        || (wanted == "bpf_user_pt_regs_t" && name == "pt_regs")
-}
-
-/// Whether a parameter of a kernel function is the context of programs of this type.
-pub(crate) fn is_kernel_context(env: &Env<'_>, types: &Btf, to: TypeId) -> bool {
-    is_context(env, types, to)
-}
-
-/// The name of a type without qualifiers, a typedef's being its own.
-fn named(own: &Btf, id: TypeId) -> &str {
-    own.skip_qualifiers(id).map_or("", |ty| ty.name())
-}
-
-/// What may be tagged as the context. Linux: `btf_validate_prog_ctx_type`.
-fn check_context_type(env: &Env<'_>, own: &Btf, to: TypeId, arg: u32) -> Result<(), Reason> {
-    let wanted = context_name(env);
-    let code = own.resolve(to).map(|ty| ty.code());
-    let void = to.0 == 0 || code.is_none() || code == Some(KindCode::Void);
-    if void || wanted.is_empty() || is_context(env, own, to) {
-        return Ok(());
-    }
-    let tracing = matches!(
-        env.spec.prog_type,
-        ProgType::Kprobe
-            | ProgType::PerfEvent
-            | ProgType::RawTracepoint
-            | ProgType::Tracing
-            | ProgType::RawTracepointWritable
-    );
-    let whole = code == Some(KindCode::Int) && own.size_of(to) == Some(8);
-    if tracing && (whole || named(own, to) == "bpf_user_pt_regs_t") {
-        return Ok(());
-    }
-    if code == Some(KindCode::Struct) || !tracing {
-        return Err(text(format!("arg#{arg} should be `struct {wanted} *`")));
-    }
-    Err(text(format!("arg#{arg} type is not a pointer to context")))
+    btf::find_struct(env, &name).ok_or_else(|| {
+        let text = format!("arg#{arg} type not found in the kernel's BTF: struct {name}");
+        CallError::ArgType { text }.into()
+    })
 }

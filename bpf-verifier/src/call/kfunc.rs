@@ -7,10 +7,10 @@ use bpf_btf::{Btf, KindCode, TypeId};
 use bpf_isa::{Call, Reg};
 
 use crate::call::helper::may_sleep;
-use crate::call::kfunc_args;
 use crate::call::{
     CallError, callback, clobber, fields, forget_packets, iterators, objects, release,
 };
+use crate::call::{kfunc_args, prototype};
 use crate::cx::{Next, StepCx};
 use crate::error::Reason;
 use crate::memory::btf;
@@ -152,8 +152,8 @@ fn find(cx: &mut StepCx<'_, '_>, id: i32, btf: i16) -> Result<Meta, Reason> {
     let name = kfunc_name(cx.env, id, btf).unwrap_or("").to_owned();
     let refused = || denied(format!("calling kernel function {name} is not allowed"));
     let row = kfunc::find(&name).ok_or_else(refused)?;
-    let spec = cx.env.spec;
-    if !row.callers.include(spec.prog_type, spec.expected_attach_type) {
+    let kind = cx.env.kind;
+    if !row.callers.include(kind.prog_type, kind.expected_attach_type) {
         return Err(refused());
     }
     let types = cx.env.host.kernel_btf().map(Arc::clone).ok_or_else(refused)?;
@@ -435,27 +435,7 @@ fn special_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Option<Pointer
 
 /// The kernel's own structure behind the context. Linux: `get_kern_ctx_btf_id`.
 fn kernel_context(cx: &mut StepCx<'_, '_>) -> Option<BtfType> {
-    use bpf_abi::ctx::{ContextKind, context_of};
-    let spec = cx.env.spec;
-    let Some(ContextKind::Table(table)) = context_of(spec.prog_type, spec.expected_attach_type)
-    else {
-        return None;
-    };
-    let name = match table.name {
-        "__sk_buff" => "sk_buff",
-        "xdp_md" => "xdp_buff",
-        "bpf_sock" => "sock",
-        "bpf_sock_addr" => "bpf_sock_addr_kern",
-        "bpf_sock_ops" => "bpf_sock_ops_kern",
-        "sk_msg_md" => "sk_msg",
-        "bpf_perf_event_data" => "bpf_perf_event_data_kern",
-        "bpf_sysctl" => "bpf_sysctl_kern",
-        "bpf_sockopt" => "bpf_sockopt_kern",
-        "sk_reuseport_md" => "sk_reuseport_kern",
-        "bpf_sk_lookup" => "bpf_sk_lookup_kern",
-        other => other,
-    };
-    btf::find_struct(cx.env, name)
+    btf::find_struct(cx.env, prototype::kernel_context_name(cx.env.kind)?)
 }
 
 /// An object of one of the program's own types.

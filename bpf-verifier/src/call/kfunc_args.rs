@@ -10,7 +10,7 @@ use bpf_isa::Reg;
 use crate::call::kfunc::{Meta, denied, text};
 use crate::call::locks::{Act, LockClass};
 use crate::call::sizes::{self, Measure};
-use crate::call::{args, fields, global, iterators, locks, objects, strings};
+use crate::call::{args, fields, global, iterators, locks, objects, prototype, strings};
 use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::btf::{self, Match};
@@ -195,7 +195,7 @@ fn kind_of(
     let param = &params[argument.place];
     let measured = params.get(argument.place + 1).is_some_and(Parameter::is_size);
     let target_name = types.name_of(argument.target);
-    if meta.is("bpf_cast_to_kern_ctx") || global::is_kernel_context(cx.env, types, argument.to) {
+    if meta.is("bpf_cast_to_kern_ctx") || prototype::is_context(cx.env.kind, types, argument.to) {
         return Ok(Kind::Context);
     }
     let null = argument.value.is_some_and(|value| value.is_null());

@@ -11,6 +11,7 @@ pub(crate) mod args;
 pub(crate) mod sizes;
 pub(crate) mod map_compat;
 pub(crate) mod returns;
+pub(crate) mod prototype;
 pub(crate) mod function;
 pub(crate) mod global;
 pub(crate) mod callback;

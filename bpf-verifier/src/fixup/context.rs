@@ -13,8 +13,8 @@ use crate::state::PointerKind;
 
 /// Makes loads of such fields load the host's. Linux: `convert_ctx_accesses`.
 pub(super) fn rewrite(env: &Env<'_>, code: &mut Code) {
-    let spec = env.spec;
-    let Some(ContextKind::Table(table)) = context_of(spec.prog_type, spec.expected_attach_type)
+    let kind = env.kind;
+    let Some(ContextKind::Table(table)) = context_of(kind.prog_type, kind.expected_attach_type)
     else {
         return;
     };

@@ -1,6 +1,6 @@
 //! What still counts for the verdict: superfluous spills, and the depth of the stack.
 
-use bpf_isa::{Call, Insn, Pc};
+use bpf_isa::{Call, Imm64, Insn, Pc};
 
 use crate::call::CallError;
 use crate::env::{Agreed, Env};
@@ -33,7 +33,8 @@ pub fn finish(env: &mut Env<'_>) -> Result<(), Reason> {
         subprog.stack_extra = extra;
         subprog.removed = removed;
     }
-    check_kfuncs(env)
+    check_kfuncs(env)?;
+    if env.host.compiles() { Ok(()) } else { check_interpretable(env) }
 }
 
 /// Checks that no path calls a kernel function that is not there.
@@ -46,6 +47,24 @@ fn check_kfuncs(env: &Env<'_>) -> Result<(), Reason> {
         {
             return Err(CallError::NoKfunc.into());
         }
+    }
+    Ok(())
+}
+
+/// Checks that the kernel's interpreter can run what is left of the program.
+///
+/// Linux: `fixup_call_args`.
+fn check_interpretable(env: &Env<'_>) -> Result<(), Reason> {
+    let seen = || env.program.insns().iter().zip(&env.notes).filter(|(_, note)| note.seen);
+    if seen().any(|(insn, _)| matches!(insn, Insn::Call(Call::Kfunc { .. }))) {
+        return Err(CallError::KfuncInterpreted.into());
+    }
+    let several = env.subprogs.iter().filter(|subprog| !subprog.removed).count() > 1;
+    if several && env.subprogs.first().is_some_and(|main| main.tail_call_reachable) {
+        return Err(CallError::TailCallInterpreted.into());
+    }
+    if seen().any(|(insn, _)| matches!(insn, Insn::LoadImm64 { imm: Imm64::Func { .. }, .. })) {
+        return Err(CallError::CallbackInterpreted.into());
     }
     Ok(())
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use bpf_abi::attach::iter::IterArg;
 use bpf_abi::attach::{lsm, tracepoint};
 use bpf_abi::prog::{AttachType, ProgType};
-use bpf_btf::{KindCode, Type, TypeId};
+use bpf_btf::{Btf, KindCode, Type, TypeId};
 
 use crate::attach::{Signature, SignatureOf, Slot};
+use crate::call::prototype;
 use crate::cx::StepCx;
 use crate::error::Reason;
+use crate::facts::ProgKind;
 use crate::memory::btf::find_struct;
 use crate::memory::{Access, MemoryError, What};
 use crate::scalar::Scalar;
@@ -35,7 +37,9 @@ pub(crate) fn access(cx: &mut StepCx<'_, '_>, access: &Access, off: i64) -> Resu
         return Err(refused());
     }
     let value = argument(cx, &signature, size, off).map_err(|text| {
-        cx.env.log.print(format_args!("{text}\n"));
+        if !text.is_empty() {
+            cx.env.log.print(format_args!("{text}\n"));
+        }
         refused()
     })?;
     let end = u32::try_from(off + i64::from(size)).unwrap_or(0);
@@ -150,6 +154,9 @@ fn pointer(
     if to.is_void() || target.is_some_and(|target| target.code() == KindCode::Int) {
         return Ok(Value::UNKNOWN);
     }
+    if let SignatureOf::Program(kind) = signature.of {
+        return context_of_program(cx, kind, btf, to).ok_or_else(String::new);
+    }
     if let Some(told) = told_argument(cx, signature, place, off, target.map(|ty| ty.id)) {
         return Ok(Value::Pointer(told));
     }
@@ -185,6 +192,23 @@ fn pointer(
     Ok(Value::Pointer(object(cx, ty, flags)))
 }
 
+/// A pointer that a program was given. Probes see the context as the kernel has it, and nothing
+/// behind other pointers.
+///
+/// Linux: `btf_translate_to_vmlinux`.
+fn context_of_program(
+    cx: &mut StepCx<'_, '_>,
+    kind: ProgKind,
+    btf: &Btf,
+    to: TypeId,
+) -> Option<Value> {
+    if !prototype::is_context(kind, btf, to) {
+        return None;
+    }
+    let ty = find_struct(cx.env, prototype::kernel_context_name(kind)?)?;
+    Some(Value::Pointer(Pointer::to(PointerKind::Btf { ty })))
+}
+
 /// An argument about which more is told than its type.
 ///
 /// Linux: `ctx_arg_info`.
@@ -210,7 +234,10 @@ fn told_argument(
             pointer.ref_id = told.ref_id;
             Some(pointer)
         }
-        SignatureOf::Tracepoint | SignatureOf::Hook(_) | SignatureOf::Function => None,
+        SignatureOf::Tracepoint
+        | SignatureOf::Hook(_)
+        | SignatureOf::Function
+        | SignatureOf::Program(_) => None,
     }
 }
 
@@ -229,7 +256,7 @@ fn are_trusted(cx: &StepCx<'_, '_>, signature: &Signature) -> bool {
     match &signature.of {
         SignatureOf::Tracepoint | SignatureOf::Iterator(_) | SignatureOf::Member(_) => true,
         SignatureOf::Hook(hook) => cx.env.spec.prog_type == ProgType::Lsm && lsm::is_trusted(hook),
-        SignatureOf::Function => false,
+        SignatureOf::Function | SignatureOf::Program(_) => false,
     }
 }
 

@@ -21,8 +21,8 @@ pub(crate) fn access(
     off: i64,
 ) -> Result<(), Reason> {
     check_offset(pointer, access.base, FixedOffset::Forbidden)?;
-    let spec = cx.env.spec;
-    let kind = context_of(spec.prog_type, spec.expected_attach_type);
+    let kind = cx.env.kind;
+    let kind = context_of(kind.prog_type, kind.expected_attach_type);
     let refused = || MemoryError::Context { off, size: access.size.bytes() };
     match kind {
         Some(ContextKind::Table(table)) => {
@@ -94,7 +94,7 @@ fn or_null(cx: &mut StepCx<'_, '_>, kind: PointerKind) -> Value {
 
 /// Whether the context is mere bytes, which helpers may read and write.
 pub(crate) fn is_bytes(cx: &StepCx<'_, '_>) -> bool {
-    cx.env.spec.prog_type == ProgType::Syscall
+    cx.env.kind.prog_type == ProgType::Syscall
 }
 
 /// Memory of the context that is handed to a callee: as much as its last byte allows.

@@ -75,7 +75,7 @@ pub(crate) enum Purpose {
 /// Linux: `may_access_direct_pkt_data`.
 pub(crate) fn may_touch(cx: &mut StepCx<'_, '_>, purpose: Purpose) -> bool {
     let write = purpose == Purpose::Write;
-    match cx.env.spec.prog_type {
+    match cx.env.kind.prog_type {
         ProgType::LwtIn
         | ProgType::LwtOut
         | ProgType::LwtSeg6local

@@ -35,8 +35,8 @@ pub(crate) fn lookup(env: &Env<'_>, id: u32) -> Lookup {
     let spec = env.spec;
     let target = env.signature.as_ref().map(|signature| signature.target()).unwrap_or_default();
     let hook = Hook {
-        prog_type: spec.prog_type,
-        attach_type: spec.expected_attach_type,
+        prog_type: env.kind.prog_type,
+        attach_type: env.kind.expected_attach_type,
         sleepable: spec.flags.contains(ProgFlags::SLEEPABLE),
         target: &target,
     };

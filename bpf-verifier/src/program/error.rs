@@ -195,6 +195,9 @@ pub enum ProgramError {
     /// A program may use one arena only.
     #[error("Only one arena per program")]
     SecondArena,
+    /// An arena is used by a program that will not be compiled.
+    #[error("JIT is required to use arena")]
+    ArenaInterpreted,
     /// An arena has no address in user space.
     #[error("arena's user address must be set via map_extra or mmap()")]
     ArenaWithoutAddress,
@@ -230,6 +233,9 @@ pub enum ProgramError {
     /// Kernel functions are called, but the types of the kernel are not known.
     #[error("calling kernel function is not supported without CONFIG_DEBUG_INFO_BTF")]
     KfuncWithoutBtf,
+    /// Kernel functions are called by a program that will not be compiled.
+    #[error("JIT is required for calling kernel function")]
+    KfuncInterpreted,
     /// Kernel functions are for programs under a licence compatible with the GPL.
     #[error("cannot call kernel function from non-GPL compatible program")]
     KfuncLicense,
@@ -311,7 +317,8 @@ impl Refusal for ProgramError {
             | Self::MapOwner(errno) => *errno,
             Self::SecondCgroupStorage | Self::SecondArena => Errno::EBUSY,
             Self::VariableId { .. } => Errno::ENOENT,
-            Self::KfuncWithoutBtf => Errno::ENOTSUPP,
+            Self::KfuncWithoutBtf | Self::KfuncInterpreted => Errno::ENOTSUPP,
+            Self::ArenaInterpreted => Errno::EOPNOTSUPP,
             Self::TailCallTooDeep { .. } | Self::OwnStack { .. } | Self::CombinedStack { .. } => {
                 Errno::EACCES
             }

@@ -59,7 +59,7 @@ pub fn check_walking(env: &Env<'_>, state: &State, pc: Pc) -> Result<(), Reason>
     {
         return Err(WalkError::Unreadable { reg }.into());
     }
-    if kind == DecodeErrorKind::Reserved(Family::Packet) && !legacy::is_allowed(env.spec.prog_type)
+    if kind == DecodeErrorKind::Reserved(Family::Packet) && !legacy::is_allowed(env.kind.prog_type)
     {
         return Err(StepError::LegacyType.into());
     }

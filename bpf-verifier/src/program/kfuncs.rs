@@ -50,6 +50,9 @@ impl Called {
     /// Linux: `add_kfunc_call`.
     pub(super) fn add(&mut self, env: &Env<'_>, id: i32, btf: i16) -> Result<(), ProgramError> {
         let Some(types) = env.host.kernel_btf() else { return Err(ProgramError::KfuncWithoutBtf) };
+        if !env.host.compiles() {
+            return Err(ProgramError::KfuncInterpreted);
+        }
         if !is_gpl(&env.spec.license) {
             return Err(ProgramError::KfuncLicense);
         }
@@ -131,9 +134,8 @@ pub(super) fn effects(env: &Env<'_>, id: i32, btf: i16) -> Effects {
 /// How a call of it uses registers.
 pub(super) fn summary(env: &Env<'_>, id: i32, btf: i16) -> Option<Summary> {
     let called = name(env, id, btf)?;
-    let spec = env.spec;
     let row = kfunc::find(called)?;
-    if !row.callers.include(spec.prog_type, spec.expected_attach_type) {
+    if !row.callers.include(env.kind.prog_type, env.kind.expected_attach_type) {
         return None;
     }
     let types = env.host.kernel_btf()?;

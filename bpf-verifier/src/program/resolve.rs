@@ -114,10 +114,13 @@ fn check_compatible(env: &Env<'_>, map: &MapFacts) -> Result<(), ProgramError> {
     if is_second(MapType::Arena) {
         return Err(ProgramError::SecondArena);
     }
+    if map.map_type == MapType::Arena && !env.host.compiles() {
+        return Err(ProgramError::ArenaInterpreted);
+    }
     if map.map_type == MapType::Arena && map.map_extra == 0 {
         return Err(ProgramError::ArenaWithoutAddress);
     }
-    env.host.check_map_owner(map, env.spec).map_err(ProgramError::MapOwner)
+    Ok(())
 }
 
 const fn may_be_used_sleeping(map_type: MapType) -> bool {

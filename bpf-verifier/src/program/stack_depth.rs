@@ -117,7 +117,7 @@ impl Chains {
             }
             let Some(caller) = self.callers.pop() else { return Ok(()) };
             if self.own[subprog] != Own::Yes {
-                self.depth -= rounded(env.subprogs[subprog].stack_depth);
+                self.depth -= rounded(env, subprog);
             }
             subprog = caller.subprog;
             pc = caller.resume;
@@ -133,7 +133,7 @@ impl Chains {
         if index != 0 && subprog.has_tail_call && self.depth >= TAIL_CALL_LIMIT {
             return Err(ProgramError::TailCallTooDeep { depth: self.depth });
         }
-        let depth = rounded(subprog.stack_depth);
+        let depth = rounded(env, index);
         if self.may_own && self.own[index] == Own::Undecided && depth >= OWN_STACK_MIN {
             self.own[index] = Own::Yes;
         }
@@ -197,7 +197,9 @@ impl Chains {
     }
 }
 
-/// What a frame takes of the stack. Linux: `round_up_stack_depth`.
-const fn rounded(depth: u32) -> u32 {
-    depth.next_multiple_of(16)
+/// What a function's frame takes of the stack: interpreters have frames of few sizes.
+/// Linux: `round_up_stack_depth`.
+fn rounded(env: &Env<'_>, subprog: usize) -> u32 {
+    let depth = env.subprogs[subprog].stack_depth;
+    if env.host.compiles() { depth.next_multiple_of(16) } else { depth.max(1).next_multiple_of(32) }
 }

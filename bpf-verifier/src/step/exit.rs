@@ -285,9 +285,10 @@ pub(crate) fn check_range(
 fn program_range(cx: &StepCx<'_, '_>) -> Result<Allowed, StepError> {
     use AttachType as A;
     let range = Allowed::of;
-    let attach = cx.env.spec.expected_attach_type;
+    let attach = cx.env.kind.expected_attach_type;
     let is = |types: &[AttachType]| attach.is_some_and(|ty| types.contains(&ty));
-    Ok(match cx.env.spec.prog_type {
+    let extends = cx.env.spec.prog_type == ProgType::Ext;
+    Ok(match cx.env.kind.prog_type {
         ProgType::CgroupSockAddr => {
             if is(&[
                 A::CgroupUdp4Recvmsg,
@@ -323,6 +324,8 @@ fn program_range(cx: &StepCx<'_, '_>) -> Result<Allowed, StepError> {
             return Err(StepError::NoResult);
         }
         ProgType::Lsm => hook_allows(cx),
+        // It names what it attaches to, as typed tracepoints do.
+        ProgType::RawTracepoint if extends => range(0, 0),
         ProgType::StructOps if returned_object(cx).is_some() => range(0, 0),
         ProgType::Unspec
         | ProgType::SocketFilter

@@ -22,7 +22,7 @@ pub(crate) const fn is_allowed(prog_type: ProgType) -> bool {
 ///
 /// Linux: `check_ld_abs`.
 pub(crate) fn insn(cx: &mut StepCx<'_, '_>, index: Option<Reg>) -> Result<Next, Reason> {
-    if !is_allowed(cx.env.spec.prog_type) {
+    if !is_allowed(cx.env.kind.prog_type) {
         return Err(StepError::LegacyType.into());
     }
     let context = cx.read(CONTEXT)?;
