@@ -63,6 +63,35 @@ pub type HelperFn = unsafe extern "C" fn(*mut RunCx, u64, u64, u64, u64, u64) ->
 /// the helper's argument, then R1 to R5; the result is R0.
 pub type CallbackFn = unsafe extern "C" fn(*mut RunCx, u64, u64, u64, u64, u64, u64) -> u64;
 
+/// What a probe gets: the address of the arguments of the function it is on, eight bytes each, the
+/// returned value behind them. In the eight bytes before it is told how many there are.
+///
+/// Linux: the frame of `arch_prepare_bpf_trampoline`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeArgs {
+    /// How many arguments there are.
+    pub count: u8,
+    /// Whether the function has returned.
+    pub returned: bool,
+}
+
+impl ProbeArgs {
+    /// The most arguments that a function of a program has.
+    pub const MOST: usize = 5;
+    /// How many bytes the header lies before the first argument.
+    pub const HEADER: u64 = 8;
+
+    /// What lies before the arguments.
+    pub const fn header(count: u8, returned: bool) -> u32 {
+        count as u32 | (returned as u32) << 8
+    }
+
+    /// What the header says.
+    pub const fn of_header(header: u64) -> Self {
+        Self { count: header.to_le_bytes()[0], returned: header.to_le_bytes()[1] != 0 }
+    }
+}
+
 /// Which engine runs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Engine {

@@ -95,8 +95,8 @@ pub struct ImageSubprog {
     /// The instruction after its last.
     pub end: Pc,
     /// How many of R1 to R5 it reads before it writes them, counted to the last of them; for a
-    /// global function, how many arguments its prototype has, since its replacement may read
-    /// what it ignores.
+    /// function whose type describes its code, as many as its prototype has, since its replacement
+    /// and its probes may read what it ignores.
     pub arity: u8,
     /// How much of the stack it uses, in bytes, a multiple of 8.
     pub stack_depth: u16,

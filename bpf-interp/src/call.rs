@@ -14,6 +14,7 @@ use bpf_isa::{Call, Imm64, Pc};
 use thiserror::Error;
 
 use crate::atomic::pointer;
+use crate::detour::{Detour, Entries};
 use crate::fault::{Fault, FaultKind};
 use crate::machine::{self, HelperEnd, Start, World};
 use crate::memory::host::{Host, StackRoom};
@@ -44,11 +45,14 @@ pub struct Interp {
     packet: Option<usize>,
     /// Where it counts what it does, if somebody asked for that.
     counters: Option<Arc<ProgCounters>>,
+    /// Who stands at the entries of its functions.
+    entries: Entries,
 }
 
 /// A function whose address is taken.
 struct Function {
     program: *const Interp,
+    number: usize,
     start: Pc,
     stack_depth: u32,
 }
@@ -127,7 +131,10 @@ impl Interp {
             let program = this.as_ptr();
             let functions: Box<[Function]> = starts
                 .into_iter()
-                .map(|(start, stack_depth)| Function { program, start, stack_depth })
+                .map(|(start, stack_depth)| {
+                    let number = number_of(&image, start);
+                    Function { program, number, start, stack_depth }
+                })
                 .collect();
             for op in &mut ops {
                 if op.code == Code::LoadImm64 && op.to != 0 {
@@ -136,7 +143,8 @@ impl Interp {
                 }
             }
             let joined = join(&ops);
-            Self { image, ops, joined, stack_depth, functions, packet, counters }
+            let entries = Entries::new(image.subprogs.len().max(1));
+            Self { image, ops, joined, stack_depth, functions, packet, counters, entries }
         }))
     }
 
@@ -172,13 +180,68 @@ impl Interp {
         cx.tail_calls = 0;
         cx.ctx = ctx;
         cx.callback = Some(call_back);
-        self.count(|counters| &counters.runs);
-        let start = self.start([ctx, 0, 0, 0, 0]);
         // SAFETY: [run-context] by the caller; `cx` is borrowed for the run.
+        unsafe { self.call_function(cx, 0, [ctx, 0, 0, 0, 0]) }
+    }
+
+    /// The word that says where calls of a function go, by its place among the functions: zero, or
+    /// the address of a [`Detour`](crate::Detour).
+    ///
+    /// `[entry-detour]`: whoever puts an address there keeps the detour for all runs that may have
+    /// read it, and what the detour runs takes and returns what the function does.
+    pub fn function_entry(&self, function: usize) -> Option<&AtomicU64> {
+        self.entries.get(function)
+    }
+
+    /// Calls a function as the program itself does.
+    ///
+    /// # Safety
+    ///
+    /// `[run-context]`: the arguments are what it expects, and `cx` is that of a run that waits.
+    #[inline]
+    #[expect(unsafe_code, reason = "runs a function with arguments by their addresses")]
+    pub(crate) unsafe fn call_function(
+        &self,
+        cx: *mut RunCx,
+        function: usize,
+        args: [u64; 5],
+    ) -> Result<u64, Fault> {
+        match self.entries.leads_to(function) {
+            // SAFETY: [run-context] by the caller.
+            0 => unsafe { self.call_body(cx, function, args) },
+            // SAFETY: [entry-detour] it was just read; [run-context] by the caller.
+            detour => unsafe { Detour::take(detour, cx, self, function, args) },
+        }
+    }
+
+    /// Calls a function itself, whoever stands at its entry.
+    ///
+    /// # Safety
+    ///
+    /// As [`call_function`](Self::call_function).
+    #[inline]
+    #[expect(unsafe_code, reason = "runs a function with arguments by their addresses")]
+    pub(crate) unsafe fn call_body(
+        &self,
+        cx: *mut RunCx,
+        function: usize,
+        args: [u64; 5],
+    ) -> Result<u64, Fault> {
+        let start = if function == 0 {
+            self.count(|counters| &counters.runs);
+            self.start(args)
+        } else {
+            let subprog = self.image.subprogs.get(function);
+            let at = subprog.map_or(Pc(0), |subprog| subprog.start);
+            let depth = subprog.map_or(MAX_STACK, |subprog| u32::from(subprog.stack_depth));
+            let stack_depth = depth.next_multiple_of(8).min(MAX_STACK);
+            Start { program: self, at, stack_depth, args }
+        };
+        // SAFETY: [run-context] by the caller.
         unsafe { run_on_host(&start, cx) }
     }
 
-    /// The same in checked memory, telling `witness` of each step: the verifier's oracle.
+    /// Runs the program in checked memory, telling `witness` of each step: the verifier's oracle.
     ///
     /// Everything the program may touch must be a region of `memory`. Helpers touch what they are
     /// handed as ever, unchecked; functions that helpers call back run unchecked as well.
@@ -257,10 +320,20 @@ unsafe extern "C" fn call_back(
     // SAFETY: [callback-target] the program owns its functions.
     let program = unsafe { &*function.program };
     let args = [r1, r2, r3, r4, r5];
+    let detour = program.entries.leads_to(function.number);
+    if detour != 0 {
+        // SAFETY: [entry-detour] it was just read; [callback-target] by the caller.
+        return unsafe { Detour::take(detour, cx, program, function.number, args) }.unwrap_or(0);
+    }
     let stack_depth = function.stack_depth;
     let start = Start { program, at: function.start, stack_depth, args };
     // SAFETY: [callback-target] by the caller; the run that called the helper waits.
     unsafe { run_on_host(&start, cx) }.unwrap_or(0)
+}
+
+/// Which function begins there, by its place; of none, a place where there is none.
+fn number_of(image: &Image, start: Pc) -> usize {
+    image.subprogs.iter().position(|subprog| subprog.start == start).unwrap_or(usize::MAX)
 }
 
 /// What translation asks of an image.
@@ -327,6 +400,10 @@ impl Links for Binding<'_> {
         let subprog = subprogs.iter().find(|subprog| subprog.start == start);
         let depth = subprog.map_or(MAX_STACK, |subprog| u32::from(subprog.stack_depth));
         depth.next_multiple_of(8).min(MAX_STACK)
+    }
+
+    fn function(&self, start: Pc) -> u32 {
+        u32::try_from(number_of(self.image, start)).unwrap_or(u32::MAX)
     }
 
     fn may_fault(&self, at: Pc) -> bool {
@@ -461,6 +538,25 @@ impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
             None => program.count(|counters| &counters.fallen_through),
         }
         next
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "entries hold detours by their address")]
+    fn detour(
+        &mut self,
+        program: &'p Interp,
+        op: Op,
+        args: [u64; 5],
+    ) -> Option<Result<u64, FaultKind>> {
+        let function = (op.imm >> 32) as usize;
+        let detour = program.entries.leads_to(function);
+        if detour == 0 {
+            return None;
+        }
+        // SAFETY: [entry-detour] it was just read; [run-context] this run waits, and the verifier
+        // held its arguments to what the function expects.
+        let result = unsafe { Detour::take(detour, self.cx, program, function, args) };
+        Some(result.map_err(|fault| fault.kind))
     }
 
     #[expect(unsafe_code, reason = "the count is in the run's context")]

@@ -11,9 +11,11 @@ mod atomic;
 mod ops;
 mod machine;
 mod call;
+mod detour;
 mod plain;
 
 pub use call::{Interp, PrepareError, PrepareErrorKind};
+pub use detour::Detour;
 pub use fault::{Action, BadAccess, Fault, FaultKind, Wrong};
 pub use memory::{Checked, Permission};
 pub use observe::{NoWitness, Step, Witness};

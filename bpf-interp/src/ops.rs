@@ -272,6 +272,9 @@ pub(crate) trait Links {
     fn call(&mut self, at: Pc, call: Call) -> Result<Op, Self::Error>;
     /// How much stack the function at `start` uses, in bytes, a multiple of 8.
     fn stack_depth(&self, start: Pc) -> u32;
+
+    /// Which function begins there, counted in the order of their places.
+    fn function(&self, start: Pc) -> u32;
     /// Whether the load at this place may fault, and then yields zero.
     fn may_fault(&self, at: Pc) -> bool;
     /// The operation for a load from the packet.
@@ -428,7 +431,9 @@ fn operation<L: Links>(insn: Insn, at: Pc, len: usize, links: &mut L) -> Result<
         Insn::MayGoto { off } => jumping(Op::new(Code::MayGoto), at, i64::from(off), len),
         Insn::Call(Call::Local(off)) => {
             let op = jumping(Op::new(Code::CallLocal), at, i64::from(off), len);
-            Op { imm: u64::from(links.stack_depth(Pc(op.to))), ..op }
+            let (depth, function) = (links.stack_depth(Pc(op.to)), links.function(Pc(op.to)));
+            // The lower half is read as a number of 32 bits.
+            Op { imm: u64::from(function) << 32 | u64::from(depth), ..op }
         }
         Insn::Call(call) => links.call(at, call)?,
         Insn::Exit => Op::new(Code::Exit),

@@ -157,6 +157,10 @@ impl Links for NoLinks {
         MAX_STACK
     }
 
+    fn function(&self, _: Pc) -> u32 {
+        u32::MAX
+    }
+
     fn may_fault(&self, _: Pc) -> bool {
         false
     }

@@ -185,3 +185,71 @@ impl EntrySlot<'_> {
         match *self.compiled {}
     }
 }
+
+/// A function, as the code that runs its probes must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// The address of its body, past its slot.
+    pub body: u64,
+    /// How many of its arguments are passed in registers.
+    pub arity: u8,
+    /// How many arguments its probes see.
+    pub args: u8,
+}
+
+/// A program that a thunk calls.
+#[derive(Clone, Debug)]
+pub struct Callee {
+    /// Where it is called.
+    pub address: u64,
+    /// Keeps the code there.
+    pub keep: std::sync::Arc<dyn std::any::Any + Send + Sync>,
+}
+
+/// Code that an entry slot may lead to: on this target there is none.
+#[derive(Debug)]
+pub enum Thunk {}
+
+impl Thunk {
+    /// The address that a slot jumps to.
+    pub const fn address(&self) -> u64 {
+        match *self {}
+    }
+}
+
+impl Compiled {
+    /// The program as a thunk calls it.
+    pub fn callee(self: &std::sync::Arc<Self>) -> Callee {
+        match **self {}
+    }
+
+    /// How many of a function's arguments are passed in registers.
+    pub const fn arity(&self, _: usize) -> Option<u8> {
+        match *self {}
+    }
+}
+
+impl Jit {
+    /// Makes code that runs probes around a function.
+    ///
+    /// # Errors
+    ///
+    /// There is no `Jit` to call this on.
+    pub const fn probes(&self, _: Probed, _: &[Callee], _: &[Callee]) -> Result<Thunk, CompileError> {
+        match *self {}
+    }
+
+    /// Makes code that runs an extension with a count of tail calls of its own.
+    ///
+    /// # Errors
+    ///
+    /// There is no `Jit` to call this on.
+    pub const fn counting_afresh(&self, _: &Callee) -> Result<Thunk, CompileError> {
+        match *self {}
+    }
+
+    /// How many bytes of code memory are free.
+    pub const fn free_memory(&self) -> usize {
+        match *self {}
+    }
+}

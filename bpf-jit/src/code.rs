@@ -177,8 +177,7 @@ impl Arena {
     }
 
     /// How many bytes are free, and in how many pieces.
-    #[cfg(test)]
-    fn free(&self) -> (usize, usize) {
+    pub(crate) fn free(&self) -> (usize, usize) {
         let room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         (room.free.values().sum(), room.free.len())
     }

@@ -201,6 +201,15 @@ impl Jit {
         Ok(())
     }
 
+    pub(crate) const fn arena(&self) -> &Arc<Arena> {
+        &self.arena
+    }
+
+    /// How many bytes of code memory are free.
+    pub fn free_memory(&self) -> usize {
+        self.arena.free().0
+    }
+
     fn target(&self, image: &Image) -> Result<OwnedTargetIsa, CompileError> {
         if image.program.len() <= MAX_OPTIMIZED {
             return Ok(Arc::clone(&self.fast));
@@ -350,12 +359,13 @@ impl Assembly {
         }
         chunk.fill(&self.bytes);
         let names = layout.functions.iter().map(|function| function.name.clone()).collect();
+        let arities = layout.functions.iter().map(|function| function.arity).collect();
         let mut keep = Vec::with_capacity(image.maps.len() + 1);
         keep.extend(image.maps.iter().map(|map| Arc::clone(&map.keep)));
         let main = chunk.address() + self.pieces[0].start as u64;
         let direct = AtomicBool::new(layout.functions.first().is_some_and(|main| main.is_c));
         let (pieces, slots) = (self.pieces, self.slots);
-        Ok(Compiled { chunk, main, direct, pieces, names, slots, keep })
+        Ok(Compiled { chunk, main, direct, pieces, names, arities, slots, keep })
     }
 }
 
@@ -372,6 +382,7 @@ pub struct Compiled {
     direct: AtomicBool,
     pieces: Vec<Piece>,
     names: Vec<String>,
+    arities: Vec<u8>,
     slots: SlotMode,
     /// What the code has addresses of: maps, counters.
     keep: Vec<Arc<dyn Any + Send + Sync>>,
@@ -428,6 +439,11 @@ impl Compiled {
         let piece = self.pieces.iter().find(|piece| piece.part == Part::Function(function))?;
         let direct = (function == 0).then_some(&self.direct);
         Some(EntrySlot::new(&self.chunk, piece.start, self.slots, direct))
+    }
+
+    /// How many of a function's arguments are passed in registers, behind which follows the run.
+    pub fn arity(&self, function: usize) -> Option<u8> {
+        self.arities.get(function).copied()
     }
 
     /// How many functions it has.

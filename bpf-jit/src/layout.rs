@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpf_abi::image::{Image, ImageSubprog};
+use bpf_abi::prog::ProgType;
 use bpf_isa::{Call, Imm64, Insn, Pc, Reg, RegSet};
 
 use crate::error::CompileError;
@@ -150,7 +151,8 @@ impl Layout {
         subprogs: &[ImageSubprog],
     ) -> Result<(), CompileError> {
         for (function, subprog) in self.functions.iter_mut().zip(subprogs) {
-            if subprog.is_global {
+            // What can be replaced or probed takes what its type says, and the run.
+            if subprog.is_global || subprog.btf_id != 0 {
                 function.arity = subprog.arity.min(5);
                 function.wants_cx = true;
             }
@@ -161,7 +163,9 @@ impl Layout {
                 let function = &self.functions[i];
                 let live = self.live_at_entry(image, function)?;
                 let last = (1..=5).rev().find(|n| live.contains(Reg::ARGS[usize::from(n - 1)]));
-                let arity = if i == 0 { 1 } else { last.unwrap_or(0).max(function.arity) };
+                let is_entered = i == 0 && image.prog_type != ProgType::Ext;
+                let arity =
+                    if is_entered { 1 } else { last.unwrap_or(0).max(function.arity) };
                 let wants_cx = i == 0 || function.wants_cx || self.uses_cx(image, function)?;
                 changed |= arity != function.arity || wants_cx != function.wants_cx;
                 let function = &mut self.functions[i];

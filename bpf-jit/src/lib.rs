@@ -18,6 +18,8 @@ mod code;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod slot;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod thunk;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod finish;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod loops;
@@ -34,11 +36,13 @@ pub use crate::{
     checked::CheckedProgram,
     jit::{Compiled, Jit, JitOptions, SlotMode},
     slot::{EntrySlot, SlotState},
+    thunk::{Callee, Probed, Thunk},
 };
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub use crate::absent::{
-    CheckedProgram, Compiled, EntrySlot, Jit, JitOptions, SlotMode, SlotState,
+    Callee, CheckedProgram, Compiled, EntrySlot, Jit, JitOptions, Probed, SlotMode, SlotState,
+    Thunk,
 };
 
 pub use crate::error::CompileError;

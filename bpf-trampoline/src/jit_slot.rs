@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use bpf_jit::{Compiled, EntrySlot};
+use bpf_jit::{Callee, Compiled, EntrySlot, Jit, Probed};
 
-use crate::switch::SlotWriter;
+use crate::chain::{Chain, ProbeKind};
+use crate::error::ThunkError;
+use crate::switch::{Code, SlotWriter};
+use crate::target::{Probe, ThunkBuilder};
 
 /// The entry slot of a function of a compiled program, which it keeps.
 #[derive(Clone, Debug)]
@@ -46,4 +49,79 @@ unsafe impl SlotWriter for JitSlot {
     fn reset(&self) {
         self.slot().reset();
     }
+}
+
+impl JitSlot {
+    /// An extension, as entry slots of compiled functions lead to it: its main function, or code
+    /// that has it count its tail calls afresh if it takes any.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no memory for that code.
+    ///
+    /// # Safety
+    ///
+    /// `[slot-target]`: its main function takes what the functions take whose slots are to lead to
+    /// it, and returns as they do.
+    #[expect(unsafe_code, reason = "hands the obligation on")]
+    pub unsafe fn extension(
+        jit: &Jit,
+        program: &Arc<Compiled>,
+        takes_tail_calls: bool,
+    ) -> Result<Code, ThunkError> {
+        let callee = program.callee();
+        if !takes_tail_calls {
+            // SAFETY: [slot-target] by the caller.
+            return Ok(unsafe { Code::vouch(callee.address, callee.keep) });
+        }
+        let thunk = jit.counting_afresh(&callee).map_err(failed)?;
+        // SAFETY: [slot-target] by the caller, since it calls what the caller vouches for.
+        Ok(unsafe { Code::vouch(thunk.address(), Arc::new(thunk)) })
+    }
+
+    /// A probe, as [`JitProbes`] call it.
+    ///
+    /// # Safety
+    ///
+    /// `[slot-target]`: it takes what probes of the functions take that it is to be attached to.
+    #[expect(unsafe_code, reason = "hands the obligation on")]
+    pub unsafe fn probe(program: &Arc<Compiled>) -> Code {
+        let callee = program.callee();
+        // SAFETY: [slot-target] by the caller.
+        unsafe { Code::vouch(callee.address, callee.keep) }
+    }
+}
+
+/// Makes the code that runs probes around a compiled function.
+#[derive(Clone, Debug)]
+pub struct JitProbes {
+    /// Where the code is made.
+    pub jit: Jit,
+    /// How many arguments the function is passed.
+    pub arity: u8,
+    /// How many arguments its probes see.
+    pub args: u8,
+}
+
+impl ThunkBuilder for JitProbes {
+    #[expect(unsafe_code, reason = "vouches for the code")]
+    fn thunk(&self, chain: &Chain<Probe>, body: u64) -> Result<Code, ThunkError> {
+        let callees = |kind| {
+            let callee = |probe: &Probe| Callee {
+                address: probe.code.address(),
+                keep: Arc::clone(probe.code.keep()),
+            };
+            chain.probes(kind).iter().map(callee).collect::<Vec<_>>()
+        };
+        let function = Probed { body, arity: self.arity, args: self.args };
+        let (before, after) = (callees(ProbeKind::Entry), callees(ProbeKind::Exit));
+        let thunk = self.jit.probes(function, &before, &after).map_err(failed)?;
+        // SAFETY: [slot-target] it calls the function's own body with its own arguments, and the
+        // probes as whoever vouched for them said; it keeps them.
+        Ok(unsafe { Code::vouch(thunk.address(), Arc::new(thunk)) })
+    }
+}
+
+fn failed(error: bpf_jit::CompileError) -> ThunkError {
+    ThunkError(Box::new(error))
 }

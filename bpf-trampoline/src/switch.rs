@@ -66,6 +66,11 @@ impl Code {
         self.address
     }
 
+    /// What keeps it.
+    pub const fn keep(&self) -> &Arc<dyn Any + Send + Sync> {
+        &self.keep
+    }
+
     /// Whether it is this very code, kept by the same.
     pub fn is(&self, other: &Self) -> bool {
         self.address == other.address && Arc::ptr_eq(&self.keep, &other.keep)

@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("bpf-maps", &["bpf-isa", "bpf-btf", "bpf-abi"]),
     ("bpf-interp", &["bpf-isa", "bpf-btf", "bpf-abi"]),
     ("bpf-jit", &["bpf-isa", "bpf-btf", "bpf-abi"]),
-    ("bpf-trampoline", &["bpf-isa", "bpf-btf", "bpf-abi", "bpf-jit"]),
+    ("bpf-trampoline", &["bpf-isa", "bpf-btf", "bpf-abi", "bpf-interp", "bpf-jit"]),
     ("bpf-object", &["bpf-isa", "bpf-btf", "bpf-abi"]),
     (
         "bpf-runtime",

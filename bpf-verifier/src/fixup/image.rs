@@ -77,7 +77,11 @@ fn subprogs(env: &Env<'_>, places: &Places, program: &Program, bound: &Bound) ->
         name: subprog.name.clone(),
         start: *start,
         end: places.of(subprog.end),
-        arity: if subprog.is_global { arity.max(parameters(env, subprog)) } else { arity },
+        arity: if subprog.is_global || !subprog.unreliable {
+            arity.max(parameters(env, subprog))
+        } else {
+            arity
+        },
         stack_depth: u16::try_from(subprog.stack_depth.next_multiple_of(8)).unwrap_or(u16::MAX),
         tail_calls: subprog.has_tail_call || subprog.tail_call_reachable,
         is_callback: subprog.is_callback || subprog.is_async_callback || taken.contains(start),

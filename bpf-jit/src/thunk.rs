@@ -1,0 +1,285 @@
+//! Code between a function's entry slot and other programs: what runs probes around a function, and
+//! what has an extension count its tail calls afresh.
+//!
+//! A slot jumps here, so the arguments are in their registers and the return address is on the
+//! stack, as a body finds them. The frame of the code that runs probes:
+//!
+//! ```text
+//!   rbp -8     the count of tail calls, r15
+//!   rbp -16    the run
+//!   rbp -24    what the function returned
+//!   rbp -32    ... the arguments as registers held them, for the function itself
+//!   rbp -72    to -32: the arguments as probes see them, then the returned value
+//!   rbp -80    how many arguments there are, and whether there is a returned value
+//! ```
+//!
+//! Every probe counts its tail calls from zero, and the function goes on counting where it was.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use bpf_abi::exec::ProbeArgs;
+
+use crate::code::Chunk;
+use crate::error::CompileError;
+use crate::jit::{Compiled, Jit};
+
+/// The registers that arguments are passed in, by their numbers: rdi, rsi, rdx, rcx, r8, r9.
+const ARGS: [u8; 6] = [7, 6, 2, 1, 8, 9];
+
+const RAX: u8 = 0;
+const RSI: u8 = 6;
+const RDI: u8 = 7;
+const R15: u8 = 15;
+
+/// Where things lie in the frame, counted from rbp.
+const COUNT: i32 = -8;
+const RUN: i32 = -16;
+const RESULT: i32 = -24;
+const WORDS: i32 = -72;
+const HEADER: i32 = WORDS - 8;
+const KEPT: i32 = -128;
+const FRAME: i32 = 128;
+
+/// A function, as the code that runs its probes must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// The address of its body, past its slot.
+    pub body: u64,
+    /// How many of its arguments are passed in registers.
+    pub arity: u8,
+    /// How many arguments its probes see; those that are not passed are zero.
+    pub args: u8,
+}
+
+/// Code that an entry slot may lead to. Its memory is used again when it is dropped:
+/// `[code-outlives-calls]`.
+pub struct Thunk {
+    chunk: Chunk,
+    #[expect(dead_code, reason = "what the code calls stays as long as it")]
+    keep: Vec<Arc<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for Thunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Thunk").field("chunk", &self.chunk).finish_non_exhaustive()
+    }
+}
+
+impl Thunk {
+    /// The address that a slot jumps to.
+    pub fn address(&self) -> u64 {
+        self.chunk.address()
+    }
+
+    /// Its size in bytes.
+    pub const fn code_size(&self) -> usize {
+        self.chunk.len()
+    }
+}
+
+/// A program that a thunk calls: the address of its main function's slot, and what keeps it.
+#[derive(Clone)]
+pub struct Callee {
+    /// Where it is called.
+    pub address: u64,
+    /// Keeps the code there.
+    pub keep: Arc<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Callee({:#x})", self.address)
+    }
+}
+
+impl Compiled {
+    /// The program as a thunk calls it: through the slot of its main function, so that it can be
+    /// probed itself.
+    pub fn callee(self: &Arc<Self>) -> Callee {
+        Callee { address: self.main(), keep: Arc::<Self>::clone(self) }
+    }
+}
+
+impl Jit {
+    /// Makes code that runs some probes, a function, other probes, and returns what the function
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no room for code, or if something is out of reach.
+    pub fn probes(
+        &self,
+        function: Probed,
+        before: &[Callee],
+        after: &[Callee],
+    ) -> Result<Thunk, CompileError> {
+        let mut code = Assembler::default();
+        code.probes(function, before, after);
+        let keep = before.iter().chain(after).map(|callee| Arc::clone(&callee.keep));
+        self.place(code, keep.collect())
+    }
+
+    /// Makes code that runs an extension with a count of tail calls of its own.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no room for code, or if something is out of reach.
+    pub fn counting_afresh(&self, extension: &Callee) -> Result<Thunk, CompileError> {
+        let mut code = Assembler::default();
+        code.enter(16);
+        code.store(COUNT, R15);
+        code.call_afresh(extension.address);
+        code.load(R15, COUNT);
+        code.leave();
+        code.bytes(&[0xc3]);
+        self.place(code, vec![Arc::clone(&extension.keep)])
+    }
+
+    fn place(
+        &self,
+        mut code: Assembler,
+        keep: Vec<Arc<dyn Any + Send + Sync>>,
+    ) -> Result<Thunk, CompileError> {
+        let mut chunk = self.arena().allocate(code.code.len())?;
+        code.link(chunk.address())?;
+        chunk.fill(&code.code);
+        Ok(Thunk { chunk, keep })
+    }
+}
+
+/// Machine code being written.
+#[derive(Debug, Default)]
+struct Assembler {
+    code: Vec<u8>,
+    /// Where 32-bit displacements are, and the addresses they lead to.
+    calls: Vec<(usize, u64)>,
+}
+
+impl Assembler {
+    fn probes(&mut self, function: Probed, before: &[Callee], after: &[Callee]) {
+        let (arity, args) = (usize::from(function.arity.min(5)), i32::from(function.args.min(5)));
+        self.enter(FRAME);
+        self.store(COUNT, R15);
+        self.store(RUN, ARGS[arity]);
+        for (number, reg) in (0..).zip(&ARGS[..arity]) {
+            self.store(KEPT + 8 * number, *reg);
+            if number < args {
+                self.store(WORDS + 8 * number, *reg);
+            }
+        }
+        for number in i32::from(function.arity.min(5))..args {
+            self.store_number(WORDS + 8 * number, 0);
+        }
+        self.store_number(HEADER, ProbeArgs::header(function.args.min(5), false));
+        for probe in before {
+            self.probe(probe.address);
+        }
+        for (number, reg) in (0..).zip(&ARGS[..arity]) {
+            self.load(*reg, KEPT + 8 * number);
+        }
+        self.load(ARGS[arity], RUN);
+        self.load(R15, COUNT);
+        if after.is_empty() {
+            self.leave();
+            self.jump(function.body);
+            return;
+        }
+        self.call(function.body);
+        self.store(COUNT, R15);
+        self.store(RESULT, RAX);
+        self.store(WORDS + 8 * args, RAX);
+        self.store_number(HEADER, ProbeArgs::header(function.args.min(5), true));
+        for probe in after {
+            self.probe(probe.address);
+        }
+        self.load(RAX, RESULT);
+        self.load(R15, COUNT);
+        self.leave();
+        self.bytes(&[0xc3]);
+    }
+
+    /// Calls a probe with the address of the arguments and the run.
+    fn probe(&mut self, address: u64) {
+        // lea rdi, [rbp + WORDS]
+        self.bytes(&[0x48, 0x8d, 0x7d]);
+        self.displacement(WORDS);
+        debug_assert_eq!((ARGS[0], ARGS[1]), (RDI, RSI));
+        self.load(RSI, RUN);
+        self.call_afresh(address);
+    }
+
+    fn call_afresh(&mut self, address: u64) {
+        // xor r15d, r15d
+        self.bytes(&[0x45, 0x31, 0xff]);
+        self.call(address);
+    }
+
+    /// `push rbp; mov rbp, rsp; sub rsp, size`, the size being a multiple of 16.
+    fn enter(&mut self, size: i32) {
+        self.bytes(&[0x55, 0x48, 0x89, 0xe5, 0x48, 0x81, 0xec]);
+        self.bytes(&size.to_le_bytes());
+    }
+
+    fn leave(&mut self) {
+        self.bytes(&[0xc9]);
+    }
+
+    /// `mov [rbp + at], reg`.
+    fn store(&mut self, at: i32, reg: u8) {
+        self.bytes(&[0x48 | (reg >> 3) << 2, 0x89, 0x45 | (reg & 7) << 3]);
+        self.displacement(at);
+    }
+
+    /// `mov reg, [rbp + at]`.
+    fn load(&mut self, reg: u8, at: i32) {
+        self.bytes(&[0x48 | (reg >> 3) << 2, 0x8b, 0x45 | (reg & 7) << 3]);
+        self.displacement(at);
+    }
+
+    /// `mov qword [rbp + at], number`.
+    fn store_number(&mut self, at: i32, number: u32) {
+        self.bytes(&[0x48, 0xc7, 0x45]);
+        self.displacement(at);
+        self.bytes(&number.to_le_bytes());
+    }
+
+    fn call(&mut self, address: u64) {
+        self.bytes(&[0xe8]);
+        self.target(address);
+    }
+
+    fn jump(&mut self, address: u64) {
+        self.bytes(&[0xe9]);
+        self.target(address);
+    }
+
+    fn target(&mut self, address: u64) {
+        self.calls.push((self.code.len(), address));
+        self.bytes(&[0; 4]);
+    }
+
+    /// A displacement of one byte: all of the frame is that near.
+    fn displacement(&mut self, at: i32) {
+        let at = i8::try_from(at).expect("the frame has 128 bytes");
+        self.bytes(&[at.cast_unsigned()]);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.code.extend_from_slice(bytes);
+    }
+
+    /// Fills in the displacements of calls, for code that begins at `start`.
+    fn link(&mut self, start: u64) -> Result<(), CompileError> {
+        for (at, address) in &self.calls {
+            let from = start + *at as u64 + 4;
+            let Ok(distance) = i32::try_from(address.wrapping_sub(from).cast_signed()) else {
+                let what = format!("{address:#x} is out of reach");
+                return Err(CompileError::Codegen { function: 0, what });
+            };
+            self.code[*at..*at + 4].copy_from_slice(&distance.to_le_bytes());
+        }
+        Ok(())
+    }
+}
