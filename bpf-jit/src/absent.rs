@@ -235,7 +235,12 @@ impl Jit {
     /// # Errors
     ///
     /// There is no `Jit` to call this on.
-    pub const fn probes(&self, _: Probed, _: &[Callee], _: &[Callee]) -> Result<Thunk, CompileError> {
+    pub const fn probes(
+        &self,
+        _: Probed,
+        _: &[Callee],
+        _: &[Callee],
+    ) -> Result<Thunk, CompileError> {
         match *self {}
     }
 

@@ -164,8 +164,7 @@ impl Layout {
                 let live = self.live_at_entry(image, function)?;
                 let last = (1..=5).rev().find(|n| live.contains(Reg::ARGS[usize::from(n - 1)]));
                 let is_entered = i == 0 && image.prog_type != ProgType::Ext;
-                let arity =
-                    if is_entered { 1 } else { last.unwrap_or(0).max(function.arity) };
+                let arity = if is_entered { 1 } else { last.unwrap_or(0).max(function.arity) };
                 let wants_cx = i == 0 || function.wants_cx || self.uses_cx(image, function)?;
                 changed |= arity != function.arity || wants_cx != function.wants_cx;
                 let function = &mut self.functions[i];

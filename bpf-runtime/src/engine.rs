@@ -62,6 +62,11 @@ impl Engines {
         Ok(Self { jit, counts })
     }
 
+    /// The compiler, if there is one.
+    pub(crate) const fn jit(&self) -> Option<&Jit> {
+        self.jit.as_ref()
+    }
+
     /// Prepares a program, to be compiled or not; also gives the counters that it counts in, if it
     /// does.
     pub(crate) fn prepare(

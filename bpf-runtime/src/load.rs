@@ -5,10 +5,12 @@ use std::sync::Arc;
 use bpf_abi::image::Image;
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::{ProgramSpec, ReferenceTo};
+use bpf_btf::TypeId;
 use bpf_verifier::fixup::BindError;
 use bpf_verifier::host::ProgramFacts;
 use bpf_verifier::{Options, Reason, Rejection, Stats, Verdict, verify};
 
+use crate::attach::function::LoadedFor;
 use crate::error::{LoadError, Place, Rejected};
 use crate::host::{LoadHost, target_of};
 use crate::objects::map::MapObject;
@@ -92,7 +94,11 @@ impl Runtime {
             log,
             verified,
             facts,
-            implicit: target_of(spec, around.programs).cloned(),
+            loaded_for: target_of(spec, around.programs).map(|program| LoadedFor {
+                program: program.clone(),
+                function: TypeId(spec.attach_btf_id),
+            }),
+            strict_holes: around.options.strict_holes,
             owner: owner_of(spec, around.programs, compiled),
             code,
             counters,

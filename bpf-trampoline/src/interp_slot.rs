@@ -92,11 +92,8 @@ impl ThunkBuilder for InterpProbes {
         let wrong = || ThunkError("a probe of another engine".into());
         let before: Result<Vec<_>, _> = programs(ProbeKind::Entry);
         let after: Result<Vec<_>, _> = programs(ProbeKind::Exit);
-        let detour = Detour::probed(
-            self.args,
-            before.map_err(|_| wrong())?,
-            after.map_err(|_| wrong())?,
-        );
+        let detour =
+            Detour::probed(self.args, before.map_err(|_| wrong())?, after.map_err(|_| wrong())?);
         // SAFETY: [slot-target] it calls the function itself, and the probes as whoever vouched for
         // them said; it keeps them.
         Ok(unsafe { Code::vouch(detour.address(), detour) })

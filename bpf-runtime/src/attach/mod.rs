@@ -1,6 +1,6 @@
 //! Hooks: where programs are attached and called in order.
 
-mod function;
+pub(crate) mod function;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

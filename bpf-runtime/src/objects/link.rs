@@ -33,7 +33,6 @@ pub(crate) struct LinkObject {
 #[derive(Debug)]
 pub(crate) enum At {
     Hook(Arc<HookObject>),
-    #[expect(dead_code, reason = "functions have no slots in this runtime yet")]
     Function(Box<OnFunction>),
 }
 
@@ -43,8 +42,7 @@ pub(crate) struct OnFunction {
     pub(crate) target: Program,
     pub(crate) function: TypeId,
     pub(crate) name: String,
-    #[expect(dead_code, reason = "dropping it detaches")]
-    pub(crate) attachment: Option<bpf_trampoline::Attachment>,
+    pub(crate) _attachment: bpf_trampoline::Attachment,
 }
 
 /// What is known of a link. Linux: `struct bpf_link_info`.

@@ -1,9 +1,10 @@
 //! Programs, as the host holds them.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bpf_abi::errno::Errno;
@@ -14,10 +15,12 @@ use bpf_abi::limits::OBJ_NAME_LEN;
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
 use bpf_abi::spec::ProgramSpec;
 use bpf_isa::Slot;
+use bpf_trampoline::{Membership, ProgramGate, Refusal, Target};
 use bpf_verifier::Stats;
 use bpf_verifier::host::ProgramFacts;
 use sha2::{Digest, Sha256};
 
+use crate::attach::function::LoadedFor;
 use crate::engine::Code;
 use crate::host::target_of;
 use crate::objects::map::MapObject;
@@ -58,9 +61,19 @@ pub(crate) struct ProgramObject {
     pub(crate) counters: Option<Arc<ProgCounters>>,
     /// What programs are told that attach to it.
     pub(crate) facts: Arc<ProgramFacts>,
+    /// Whether it was verified more strictly than Linux does where that is wrong.
+    pub(crate) strict_holes: bool,
     owner: ProgArrayOwner,
+    /// What it was loaded for, until its first link.
+    pub(crate) loaded_for: Mutex<Option<LoadedFor>>,
+    /// The entries of its functions that somebody attached to.
+    pub(crate) targets: Mutex<BTreeMap<usize, Arc<Target>>>,
+    /// Whether it is in program arrays, or functions of it are replaced.
+    pub(crate) gate: Arc<ProgramGate>,
+    /// One for each slot of a program array that it is in.
+    memberships: Mutex<Vec<Membership>>,
     code: Option<Code>,
-    cpus: bpf_maps::Cpus,
+    pub(crate) cpus: bpf_maps::Cpus,
 }
 
 impl fmt::Debug for ProgramObject {
@@ -177,8 +190,8 @@ pub(crate) struct Parts {
     pub(crate) counters: Option<Arc<ProgCounters>>,
     pub(crate) facts: ProgramFacts,
     /// What it was loaded for.
-    #[expect(dead_code, reason = "nothing attaches to functions yet")]
-    pub(crate) implicit: Option<Program>,
+    pub(crate) loaded_for: Option<LoadedFor>,
+    pub(crate) strict_holes: bool,
     pub(crate) owner: ProgArrayOwner,
 }
 
@@ -194,7 +207,8 @@ impl ProgramObject {
             code,
             counters,
             facts,
-            implicit: _,
+            loaded_for,
+            strict_holes,
             owner,
         } = parts;
         Self {
@@ -212,10 +226,19 @@ impl ProgramObject {
             run_time: Counter::default(),
             counters,
             facts: Arc::new(ProgramFacts { id: id.0, ..facts }),
+            strict_holes,
             owner,
+            loaded_for: Mutex::new(loaded_for),
+            targets: Mutex::default(),
+            gate: ProgramGate::new(),
+            memberships: Mutex::default(),
             code: Some(code),
             cpus: shared.cpus.clone(),
         }
+    }
+
+    fn memberships(&self) -> MutexGuard<'_, Vec<Membership>> {
+        self.memberships.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the engine made of it.
@@ -232,7 +255,8 @@ impl Drop for ProgramObject {
         let code = self.code.take();
         let maps = std::mem::take(&mut self.maps);
         let image = Arc::clone(&self.image);
-        self.cpus.defer(move || drop((code, maps, image)));
+        let targets = std::mem::take(&mut self.targets);
+        self.cpus.defer(move || drop((code, maps, image, targets)));
     }
 }
 
@@ -254,10 +278,18 @@ impl Runnable for ProgramObject {
     }
 
     fn enter_prog_array(&self) -> Result<(), Errno> {
-        if self.spec.prog_type == ProgType::Ext { Err(Errno::EINVAL) } else { Ok(()) }
+        if self.spec.prog_type == ProgType::Ext {
+            return Err(Errno::EINVAL);
+        }
+        let membership = self.gate.enter_prog_array().map_err(Refusal::errno)?;
+        self.memberships().push(membership);
+        Ok(())
     }
 
-    fn leave_prog_array(&self) {}
+    fn leave_prog_array(&self) {
+        let membership = self.memberships().pop();
+        drop(membership);
+    }
 }
 
 /// What program arrays compare of a program.
