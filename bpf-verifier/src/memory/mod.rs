@@ -22,6 +22,7 @@ use bpf_isa::{Extension, Operand, Reg, Size};
 
 use crate::cx::StepCx;
 use crate::error::Reason;
+use crate::log;
 use crate::scalar::Scalar;
 use crate::state::{Number, Pointer, PointerKind, PtrFlags, Value};
 
@@ -103,7 +104,7 @@ pub(crate) fn kind_name(kind: &PointerKind, flags: PtrFlags) -> String {
             name.push_str(prefix);
         }
     }
-    name.push_str(base_name(kind));
+    name.push_str(log::kind_name(kind));
     if flags.contains(PtrFlags::MAYBE_NULL) {
         name.push_str(match kind {
             PointerKind::Btf { .. } => "or_null_",
@@ -111,31 +112,6 @@ pub(crate) fn kind_name(kind: &PointerKind, flags: PtrFlags) -> String {
         });
     }
     name
-}
-
-const fn base_name(kind: &PointerKind) -> &'static str {
-    match kind {
-        PointerKind::Ctx => "ctx",
-        PointerKind::MapPtr { .. } => "map_ptr",
-        PointerKind::MapValue { .. } => "map_value",
-        PointerKind::MapKey { .. } => "map_key",
-        PointerKind::Stack { .. } => "fp",
-        PointerKind::Packet { .. } => "pkt",
-        PointerKind::PacketMeta { .. } => "pkt_meta",
-        PointerKind::PacketEnd => "pkt_end",
-        PointerKind::FlowKeys => "flow_keys",
-        PointerKind::Socket => "sock",
-        PointerKind::SockCommon => "sock_common",
-        PointerKind::TcpSock => "tcp_sock",
-        PointerKind::XdpSock => "xdp_sock",
-        PointerKind::TpBuffer => "tp_buffer",
-        PointerKind::Btf { .. } => "ptr_",
-        PointerKind::Mem { .. } => "mem",
-        PointerKind::Buf => "buf",
-        PointerKind::Arena => "arena",
-        PointerKind::Func { .. } => "func",
-        PointerKind::Dynptr { .. } => "dynptr_ptr",
-    }
 }
 
 /// Checks an access of the instruction and does what it does to the state.
