@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::memory::Memory;
+use crate::own::OwnRun;
 use crate::packet::Redirect;
 use crate::packet::skb::SkBuff;
 use crate::packet::xdp::XdpBuff;
@@ -19,6 +20,8 @@ pub(crate) struct Env {
     pub(crate) place: Place,
     /// Where the last redirecting helper sends the packet.
     pub(crate) redirect: Cell<Option<Redirect>>,
+    /// What a program of the host's own type has besides.
+    pub(crate) own: Option<OwnRun>,
 }
 
 /// The context that a program is given.
@@ -35,7 +38,7 @@ pub(crate) enum Place {
 impl Env {
     /// A run's surroundings.
     pub(crate) const fn new(shared: Arc<Shared>, place: Place) -> Self {
-        Self { shared, place, redirect: Cell::new(None) }
+        Self { shared, place, redirect: Cell::new(None), own: None }
     }
 
     /// The address of the context: R1 when the program begins.

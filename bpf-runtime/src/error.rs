@@ -167,6 +167,15 @@ pub enum Error {
         errno: Errno,
     },
 
+    /// A program type of the host's own is not as it should be.
+    #[error("program type {name:?}: {reason}")]
+    ProgramType {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+
     /// What is asked for does not exist yet.
     #[error("{0} is not supported")]
     Unsupported(String),
@@ -193,7 +202,8 @@ impl Error {
             | Self::WrongMapType { .. }
             | Self::WrongSize { .. }
             | Self::WrongPacket { .. }
-            | Self::WrongHook { .. } => Errno::EINVAL,
+            | Self::WrongHook { .. }
+            | Self::ProgramType { .. } => Errno::EINVAL,
             Self::Fault { .. } => Errno::EFAULT,
             Self::Map { error, .. } => error.errno(),
             Self::TestRun { errno, .. } | Self::Link { errno, .. } | Self::Attach { errno, .. } => {

@@ -9,11 +9,12 @@ use bpf_abi::image::BoundMap;
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::ProgramSpec;
 use bpf_btf::Btf;
-use bpf_verifier::host::{Host, MapFacts, ProgramFacts};
+use bpf_verifier::host::{Host, MapFacts, OwnType, ProgramFacts};
 
 use crate::helpers;
 use crate::objects::map::MapObject;
 use crate::objects::program::{Program, owner_of};
+use crate::own::TypeObject;
 use crate::runtime::Shared;
 
 /// The world, as one program about to be loaded finds it.
@@ -24,6 +25,7 @@ pub(crate) struct LoadHost<'a> {
     compiles: bool,
     programs: &'a [Program],
     maps: &'a [Arc<MapObject>],
+    own: Option<Arc<TypeObject>>,
     facts: Vec<Arc<MapFacts>>,
 }
 
@@ -39,7 +41,9 @@ impl<'a> LoadHost<'a> {
         let facts = maps.iter().map(|map| Arc::new(map.facts())).collect();
         let target = target_of(spec, programs).filter(|_| spec.prog_type == ProgType::Ext);
         let prog_type = target.map_or(spec.prog_type, Program::prog_type);
-        Self { shared, prog_type, compiles, programs, maps, facts }
+        let own =
+            target.map_or_else(|| shared.own_types.of(spec), |target| target.object.own.clone());
+        Self { shared, prog_type, compiles, programs, maps, own, facts }
     }
 
     /// The map that facts of ours are about.
@@ -76,7 +80,19 @@ impl Host for LoadHost<'_> {
         self.object(map).expect("the verifier binds maps that this host gave it").bound()
     }
 
+    fn own_type(&self, _: &ProgramSpec) -> Option<OwnType> {
+        let own = self.own.as_ref()?;
+        Some(OwnType { context: own.context, returns: own.returns.clone() })
+    }
+
+    fn extra_helper(&self, _: &ProgramSpec, id: u32) -> Option<&'static HelperProto> {
+        self.own.as_ref()?.helper(id)
+    }
+
     fn helper_code(&self, proto: &'static HelperProto) -> Option<HelperFn> {
+        if let Some(code) = self.own.as_ref().and_then(|own| own.code(proto)) {
+            return Some(code);
+        }
         let helper = helpers::find(proto.id)?;
         helper.works_for(self.prog_type).then_some(helper.entry)
     }
@@ -89,6 +105,7 @@ impl Host for LoadHost<'_> {
         let Some(array) = self.object(map).and_then(|object| object.map().as_prog_array()) else {
             return Ok(());
         };
-        array.bind(&owner_of(program, self.programs, self.compiles)).map_err(|error| error.errno())
+        let owner = owner_of(program, self.programs, self.compiles, self.own.as_deref());
+        array.bind(&owner).map_err(|error| error.errno())
     }
 }

@@ -17,6 +17,7 @@ mod collection;
 mod view;
 mod run;
 mod attach;
+mod own;
 
 pub use attach::Hook;
 pub use collection::{Object, OpenObject, ProgramSpecExt};
@@ -26,8 +27,11 @@ pub use error::{Error, LoadError, Place, Rejected};
 pub use objects::link::{Link, LinkInfo};
 pub use objects::map::{Entry, Map, MapInfo, RawEntry};
 pub use objects::program::{Counters, Program, ProgramInfo, Tag};
+pub use own::{
+    Bytes, Caller, FIRST_HELPER, HostArg, HostHelper, HostRet, OwnProgram, ProgramType, TypeBuilder,
+};
 pub use packet::Redirect;
-pub use plain::{Plain, align_up};
+pub use plain::{Plain, PlainField, align_up};
 pub use run::{Packet, Runner, TestRun, TestRunOutput};
 pub use runtime::{Builder, Clock, KernelBtf, ManualClock, Runtime};
 pub use view::{Array, Hash, PerCpuArray, PerCpuHash, PerfEvents, ProgArray, RingBuffer};

@@ -86,6 +86,7 @@ impl Runtime {
             LoadError::Engine { place: Box::new(place), error: Box::new(error) }
         })?;
 
+        let own = shared.own_types.of(spec);
         let parts = Parts {
             spec: spec.clone(),
             object: around.object.to_owned(),
@@ -99,7 +100,7 @@ impl Runtime {
                 function: TypeId(spec.attach_btf_id),
             }),
             strict_holes: around.options.strict_holes,
-            owner: owner_of(spec, around.programs, compiled),
+            owner: owner_of(spec, around.programs, compiled, own.as_deref()),
             code,
             counters,
         };

@@ -7,6 +7,8 @@ pub trait Plain: Sized {
     const SIZE: usize;
     /// Its alignment in bytes.
     const ALIGN: usize;
+    /// Its fields, if it is a structure.
+    const FIELDS: &'static [PlainField] = &[];
 
     /// Writes the value to the first [`SIZE`](Self::SIZE) bytes of `out`. Padding is left alone.
     fn store(&self, out: &mut [u8]);
@@ -21,6 +23,17 @@ pub trait Plain: Sized {
         self.store(&mut out);
         out
     }
+}
+
+/// A field of a structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainField {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it begins, in bytes.
+    pub offset: usize,
+    /// Its size, in bytes.
+    pub size: usize,
 }
 
 /// Implements [`Plain`] for integers.
@@ -128,6 +141,15 @@ macro_rules! plain {
                 )+
                 $crate::align_up(offset, Self::ALIGN)
             };
+            const FIELDS: &'static [$crate::PlainField] = &{
+                let mut offset = 0;
+                [ $( {
+                    offset = $crate::align_up(offset, <$Type as $crate::Plain>::ALIGN);
+                    let size = <$Type as $crate::Plain>::SIZE;
+                    offset += size;
+                    $crate::PlainField { name: stringify!($field), offset: offset - size, size }
+                } ),+ ]
+            };
 
             fn store(&self, out: &mut [u8]) {
                 let mut offset = 0;
@@ -189,6 +211,9 @@ mod tests {
         assert_eq!(bytes[std::mem::offset_of!(Same, c) + 4], 5);
         assert_eq!(bytes[std::mem::offset_of!(Same, d)], 6);
         assert_eq!(bytes[std::mem::offset_of!(Same, e)], 7);
+        let offsets: Vec<_> =
+            Holes::FIELDS.iter().map(|field| (field.name, field.offset, field.size)).collect();
+        assert_eq!(offsets, [("a", 0, 1), ("b", 4, 4), ("c", 8, 6), ("d", 16, 8), ("e", 24, 1)]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
 use crate::engine::{EngineChoice, Engines};
 use crate::error::Error;
 use crate::objects::Registry;
+use crate::own::OwnTypes;
 
 /// Where programs are loaded, keep their maps, and run.
 ///
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
+    pub(crate) own_types: OwnTypes,
     kernel_btf: KernelBtf,
     kernel_types: OnceLock<Option<Arc<Btf>>>,
     printer: Mutex<Printer>,
@@ -165,6 +167,7 @@ impl Builder {
             registry: Registry::default(),
             clock: self.clock,
             random,
+            own_types: OwnTypes::default(),
             kernel_btf: self.kernel_btf,
             kernel_types: OnceLock::new(),
             printer: Mutex::new(self.printer),

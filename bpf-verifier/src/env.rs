@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use bpf_abi::ctx::ContextKind;
 use bpf_abi::image::MemoryClass;
 use bpf_abi::limits::MAX_USED_MAPS;
 use bpf_abi::spec::ProgramSpec;
@@ -11,7 +12,7 @@ use bpf_btf::{Btf, TypeId};
 use bpf_isa::{Insn, Pc, Program, Reg};
 
 use crate::attach::Signature;
-use crate::host::{Host, MapFacts, ProgKind, ProgramFacts};
+use crate::host::{Host, MapFacts, OwnType, ProgKind, ProgramFacts};
 use crate::log::Log;
 use crate::options::Options;
 use crate::program::{Flow, LiveStack};
@@ -34,6 +35,8 @@ pub struct Env<'e> {
     pub kind: ProgKind,
     /// The program that it attaches to, once that is found fit. Linux: `dst_prog`.
     pub target: Option<Arc<ProgramFacts>>,
+    /// The host's own program type that the program is of, if it is of one.
+    pub own_type: Option<OwnType>,
     /// The instructions, decoded.
     pub program: Program,
     /// What is noted of each instruction, one entry a slot. Linux: `insn_aux_data`.
@@ -366,6 +369,7 @@ impl Scratched {
 impl<'e> Env<'e> {
     /// An environment for this program, before any pass.
     pub fn new(spec: &'e ProgramSpec, host: &'e dyn Host, options: &'e Options) -> Self {
+        let own_type = host.own_type(spec);
         Self {
             spec,
             host,
@@ -374,8 +378,10 @@ impl<'e> Env<'e> {
             kind: ProgKind {
                 prog_type: spec.prog_type,
                 expected_attach_type: spec.expected_attach_type,
+                own_context: own_type.as_ref().map(|own| own.context),
             },
             target: None,
+            own_type,
             program: Program::default(),
             notes: Vec::new(),
             subprogs: Vec::new(),
@@ -393,6 +399,11 @@ impl<'e> Env<'e> {
             counts: Counts::default(),
             found: Found::default(),
         }
+    }
+
+    /// What R1 points to when the program begins.
+    pub fn context(&self) -> Option<ContextKind> {
+        self.kind.context()
     }
 
     /// The instruction at `pc`.

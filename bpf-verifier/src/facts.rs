@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bpf_abi::ctx::{Context, ContextKind, context_of};
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
 use bpf_btf::{Btf, FuncLinkage, Kind, TypeId};
 
@@ -23,6 +24,8 @@ pub struct ProgramFacts {
     pub prog_type: ProgType,
     /// The attach type expected when it was loaded.
     pub expected_attach_type: Option<AttachType>,
+    /// What R1 points to, if its type is the host's own.
+    pub own_context: Option<&'static Context>,
     /// The flags it was loaded with: whether it sleeps, whether it takes packets in fragments.
     pub flags: ProgFlags,
     /// Whether its licence is compatible with the GPL.
@@ -52,6 +55,16 @@ pub struct ProgKind {
     pub prog_type: ProgType,
     /// The attach type expected when it was loaded.
     pub expected_attach_type: Option<AttachType>,
+    /// What R1 points to, if its type is the host's own.
+    pub own_context: Option<&'static Context>,
+}
+
+impl ProgKind {
+    /// What R1 points to when a program begins.
+    pub fn context(self) -> Option<ContextKind> {
+        let own = self.own_context.map(ContextKind::Table);
+        own.or_else(|| context_of(self.prog_type, self.expected_attach_type))
+    }
 }
 
 /// A function of a verified program.
@@ -90,6 +103,7 @@ impl ProgramFacts {
             name: spec.name.clone(),
             prog_type: spec.prog_type,
             expected_attach_type: spec.expected_attach_type,
+            own_context: env.own_type.as_ref().map(|own| own.context),
             flags: spec.flags,
             gpl: is_gpl(&spec.license),
             compiled: env.host.compiles(),
@@ -104,7 +118,11 @@ impl ProgramFacts {
 
     /// What kind of program it is.
     pub const fn kind(&self) -> ProgKind {
-        ProgKind { prog_type: self.prog_type, expected_attach_type: self.expected_attach_type }
+        ProgKind {
+            prog_type: self.prog_type,
+            expected_attach_type: self.expected_attach_type,
+            own_context: self.own_context,
+        }
     }
 
     /// What kind of program it is verified as: an extension, as its target's.

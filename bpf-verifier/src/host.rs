@@ -5,8 +5,10 @@
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use bpf_abi::ctx::Context;
 use bpf_abi::errno::Errno;
 use bpf_abi::exec::HelperFn;
 use bpf_abi::helper::HelperProto;
@@ -51,6 +53,13 @@ pub trait Host: Debug {
     /// What an accepted program's reference to this map becomes.
     fn bind_map(&self, map: &MapFacts) -> BoundMap;
 
+    /// What programs of a type of the host's own are given and may return; `None` if the program is
+    /// of no such type. Their type is [`ProgType::Unspec`](bpf_abi::prog::ProgType::Unspec).
+    fn own_type(&self, program: &ProgramSpec) -> Option<OwnType> {
+        let _ = program;
+        None
+    }
+
     /// The contract of a helper beyond those that Linux defines, for program types of an
     /// embedder; `None` if there is none.
     fn extra_helper(&self, program: &ProgramSpec, id: u32) -> Option<&'static HelperProto> {
@@ -78,6 +87,15 @@ pub trait Host: Debug {
     ///
     /// Returns an error if the map belongs to programs of another kind.
     fn check_map_owner(&self, map: &MapFacts, program: &ProgramSpec) -> Result<(), Errno>;
+}
+
+/// A program type of the host's own, as the verifier sees it.
+#[derive(Clone, Debug)]
+pub struct OwnType {
+    /// What R1 points to when a program begins.
+    pub context: &'static Context,
+    /// What a program may return; `None` if anything.
+    pub returns: Option<RangeInclusive<i32>>,
 }
 
 /// A map, as the verifier sees it.

@@ -32,6 +32,7 @@ const UNSAFE: &[&str] = &[
     "bpf-runtime/src/attach/function.rs",
     "bpf-runtime/src/enter.rs",
     "bpf-runtime/src/helpers/args.rs",
+    "bpf-runtime/src/own/helper.rs",
     "bpf-runtime/src/memory.rs",
     "oracle/src/sys.rs",
     "bench/src/peers.rs",

@@ -86,7 +86,7 @@ unsafe extern "C" fn enter<B: Body>(
     // SAFETY: [run-env] `env` is the environment of this run, which outlives the call, and
     // nobody holds a mutable reference to it while its program runs.
     let cx = Cx { run, env: unsafe { env.as_ref() } };
-    let mut registers = Registers { registers: [r1, r2, r3, r4, r5], next: 0, map: None };
+    let mut registers = Registers::new([r1, r2, r3, r4, r5]);
     // SAFETY: [helper-args] the verifier held the program to the contract that is read off
     // these very types.
     let args = unsafe { B::Args::read(&mut registers) };
@@ -103,6 +103,11 @@ pub(crate) struct Registers<'a> {
 }
 
 impl Registers<'_> {
+    /// R1 to R5.
+    pub(crate) const fn new(registers: [u64; 5]) -> Self {
+        Self { registers, next: 0, map: None }
+    }
+
     /// Takes the next register.
     fn take(&mut self) -> u64 {
         let value = self.peek();

@@ -24,6 +24,7 @@ use crate::attach::function::LoadedFor;
 use crate::engine::Code;
 use crate::host::target_of;
 use crate::objects::map::MapObject;
+use crate::own::TypeObject;
 use crate::packet::ContextKind;
 use crate::runtime::{Runtime, Shared};
 
@@ -72,6 +73,8 @@ pub(crate) struct ProgramObject {
     pub(crate) gate: Arc<ProgramGate>,
     /// One for each slot of a program array that it is in.
     memberships: Mutex<Vec<Membership>>,
+    /// Which of the host's own types it is of.
+    pub(crate) own: Option<Arc<TypeObject>>,
     code: Option<Code>,
     pub(crate) cpus: bpf_maps::Cpus,
 }
@@ -213,6 +216,7 @@ impl ProgramObject {
         } = parts;
         Self {
             id,
+            own: shared.own_types.of(&spec),
             kind: ContextKind::of(spec.prog_type),
             tag: Tag::of(&spec.insns),
             spec,
@@ -293,7 +297,12 @@ impl Runnable for ProgramObject {
 }
 
 /// What program arrays compare of a program.
-pub(crate) fn owner_of(spec: &ProgramSpec, programs: &[Program], compiled: bool) -> ProgArrayOwner {
+pub(crate) fn owner_of(
+    spec: &ProgramSpec,
+    programs: &[Program],
+    compiled: bool,
+    own: Option<&TypeObject>,
+) -> ProgArrayOwner {
     let target = target_of(spec, programs).filter(|_| spec.prog_type == ProgType::Ext);
     ProgArrayOwner {
         prog_type: target.map_or(spec.prog_type, Program::prog_type),
@@ -301,7 +310,8 @@ pub(crate) fn owner_of(spec: &ProgramSpec, programs: &[Program], compiled: bool)
         engine: if compiled { Engine::Jit } else { Engine::Interp },
         xdp_has_frags: spec.flags.contains(ProgFlags::XDP_HAS_FRAGS),
         sleepable: spec.flags.contains(ProgFlags::SLEEPABLE),
-        attach_func: 0,
+        // Types of the host's own share one number, and differ in this.
+        attach_func: own.map_or(0, |own| own.number),
     }
 }
 

@@ -176,7 +176,7 @@ impl Program {
     }
 
     #[cold]
-    fn stopped(&self, fault: Box<bpf_interp::Fault>) -> Error {
+    pub(crate) fn stopped(&self, fault: Box<bpf_interp::Fault>) -> Error {
         Error::Fault { program: self.name().to_owned(), fault }
     }
 

@@ -112,6 +112,11 @@ const FLAGS: ProgFlags = ProgFlags::STRICT_ALIGNMENT
 /// Linux: `bpf_prog_load`.
 pub(crate) fn check_load(env: &Env<'_>) -> Result<(), AttachError> {
     check_spec(env.spec)?;
+    // The reference kernel has no infrared receivers.
+    let is_none = matches!(env.spec.prog_type, ProgType::Unspec | ProgType::LircMode2);
+    if is_none && env.own_type.is_none() {
+        return Err(AttachError::NoType);
+    }
     match env.spec.attach_prog.map(|fd| env.host.program(fd)) {
         Some(Err(_)) => Err(AttachError::TargetUnexpected),
         Some(Ok(_)) | None => Ok(()),
@@ -131,10 +136,6 @@ fn check_spec(spec: &ProgramSpec) -> Result<(), AttachError> {
         if !spec.expected_attach_type.is_some_and(is_known) {
             return Err(AttachError::AttachType);
         }
-    }
-    // The reference kernel has no infrared receivers.
-    if matches!(spec.prog_type, ProgType::Unspec | ProgType::LircMode2) {
-        return Err(AttachError::NoType);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! A global function is judged by this alone, its callers are held to it, and an extension may
 //! demand no more of its callers than the function it replaces.
 
-use bpf_abi::ctx::{ContextKind, context_of};
+use bpf_abi::ctx::ContextKind;
 use bpf_abi::prog::ProgType;
 use bpf_btf::{Btf, Kind, KindCode, TypeId};
 use bpf_isa::Reg;
@@ -277,7 +277,7 @@ fn context_name(kind: ProgKind) -> &'static str {
     match kind.prog_type {
         ProgType::Kprobe => "bpf_user_pt_regs_t",
         ProgType::CgroupSockAddr => "bpf_sock_addr",
-        prog_type => match context_of(prog_type, kind.expected_attach_type) {
+        _ => match kind.context() {
             Some(ContextKind::Table(table)) => table.name,
             Some(ContextKind::Bytes { .. } | ContextKind::Arguments) | None => "",
         },
@@ -293,8 +293,7 @@ pub(crate) fn kernel_context_name(kind: ProgKind) -> Option<&'static str> {
         ProgType::FlowDissector => return Some("bpf_flow_dissector"),
         _ => {}
     }
-    let context = context_of(kind.prog_type, kind.expected_attach_type);
-    let Some(ContextKind::Table(table)) = context else { return None };
+    let Some(ContextKind::Table(table)) = kind.context() else { return None };
     Some(match table.name {
         "__sk_buff" => "sk_buff",
         "xdp_md" => "xdp_buff",

@@ -4,7 +4,7 @@
 //! has only four bytes for: those lie behind it, eight bytes each. The table row that allowed an
 //! access says where.
 
-use bpf_abi::ctx::{ContextKind, Field, context_of};
+use bpf_abi::ctx::{ContextKind, Field};
 use bpf_isa::{Insn, Pc, Size};
 
 use super::code::Code;
@@ -13,11 +13,7 @@ use crate::state::PointerKind;
 
 /// Makes loads of such fields load the host's. Linux: `convert_ctx_accesses`.
 pub(super) fn rewrite(env: &Env<'_>, code: &mut Code) {
-    let kind = env.kind;
-    let Some(ContextKind::Table(table)) = context_of(kind.prog_type, kind.expected_attach_type)
-    else {
-        return;
-    };
+    let Some(ContextKind::Table(table)) = env.context() else { return };
     for line in &mut code.lines {
         let Insn::Load { size, ext, dst, base, off } = line.insn else { continue };
         if !touches_context(env, line.from) {

@@ -1,6 +1,6 @@
 //! Contexts: the tables of `bpf-abi`, applied.
 
-use bpf_abi::ctx::{ContextKind, Yields, context_of};
+use bpf_abi::ctx::{ContextKind, Yields};
 use bpf_abi::prog::ProgType;
 use bpf_isa::{Extension, Reg, Size};
 
@@ -21,8 +21,7 @@ pub(crate) fn access(
     off: i64,
 ) -> Result<(), Reason> {
     check_offset(pointer, access.base, FixedOffset::Forbidden)?;
-    let kind = cx.env.kind;
-    let kind = context_of(kind.prog_type, kind.expected_attach_type);
+    let kind = cx.env.context();
     let refused = || MemoryError::Context { off, size: access.size.bytes() };
     match kind {
         Some(ContextKind::Table(table)) => {

@@ -285,6 +285,12 @@ pub(crate) fn check_range(
 fn program_range(cx: &StepCx<'_, '_>) -> Result<Allowed, StepError> {
     use AttachType as A;
     let range = Allowed::of;
+    if let Some(own) = &cx.env.own_type {
+        let returns = own.returns.as_ref();
+        return Ok(
+            returns.map_or(Allowed::Anything, |returns| range(*returns.start(), *returns.end()))
+        );
+    }
     let attach = cx.env.kind.expected_attach_type;
     let is = |types: &[AttachType]| attach.is_some_and(|ty| types.contains(&ty));
     let extends = cx.env.spec.prog_type == ProgType::Ext;
