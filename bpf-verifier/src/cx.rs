@@ -8,7 +8,7 @@
 use bpf_isa::{Pc, Reg};
 
 use crate::env::Env;
-use crate::error::Reason;
+use crate::error::{Reason, Refusal};
 use crate::state::{Id, Number, State, Value};
 use crate::walk::{Paths, WalkError};
 
@@ -84,6 +84,11 @@ impl StepCx<'_, '_> {
     /// Linux: `mark_reg_unknown`.
     pub fn set_unknown(&mut self, reg: Reg) {
         self.set(reg, Value::Scalar(Number::UNKNOWN));
+    }
+
+    /// Adds a line to the log that comes before that of a refusal: what it follows from.
+    pub(crate) fn tell(&mut self, cause: &dyn Refusal) {
+        self.env.log.print(format_args!("{cause}\n"));
     }
 
     /// An identity that nothing has had before. Linux: `++env->id_gen`.

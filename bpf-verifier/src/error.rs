@@ -10,7 +10,7 @@ use bpf_abi::errno::Errno;
 use bpf_isa::Pc;
 
 use crate::attach::{AttachError, KernelTargetError};
-use crate::call::CallError;
+use crate::call::{CallError, KfuncError};
 use crate::fixup::BindError;
 use crate::memory::MemoryError;
 use crate::program::ProgramError;
@@ -66,6 +66,7 @@ rooms! {
     Step(StepError) "Found in what an instruction does."
     Memory(MemoryError) "Found in memory that would be touched."
     Call(CallError) "Found in a call."
+    Kfunc(KfuncError) "Found in a call of a kernel function."
 }
 
 impl Reason {

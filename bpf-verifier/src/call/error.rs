@@ -152,7 +152,6 @@ refusals! {
         EINVAL NoKfunc "invalid kernel function call not eliminated in verifier pass";
         EINVAL Kfunc { text: String } "{text}";
         EACCES KfuncDenied { text: String } "{text}";
-        ENOTSUPP KfuncUnsupported { text: String } "{text}";
         EFAULT KfuncBug { text: String } "{text}";
         EPROTO KfuncProtocol { text: String } "{text}";
     }

@@ -44,6 +44,11 @@ fn has_lock(record: &Record) -> bool {
     record.has(NamedField::SpinLock) || record.has(NamedField::ResSpinLock)
 }
 
+/// Whether lists or trees may hold such objects.
+fn has_node(record: &Record) -> bool {
+    record.has(NamedField::ListNode) || record.has(NamedField::RbNode)
+}
+
 /// Whether maps of this kind must be told apart: their timers know the map they are in.
 pub(crate) fn needs_map_identity(env: &Env<'_>, map: MapNo) -> bool {
     record_of_map(env, map).is_some_and(|record| {
@@ -151,6 +156,12 @@ fn loaded(
             flags |= PtrFlags::PERCPU;
         } else if ty.btf != btf::kernel(cx.env) {
             flags |= PtrFlags::ALLOC;
+            // Lists and trees own their elements; so may others.
+            let object = Pointer::to(PointerKind::Btf { ty }).with(PtrFlags::ALLOC);
+            let record = record_of(cx.env, &object);
+            if record.is_some_and(|record| has_node(&record)) {
+                flags |= PtrFlags::NON_OWN_REF;
+            }
         }
     } else {
         flags |= PtrFlags::UNTRUSTED;

@@ -32,7 +32,6 @@ pub(crate) mod id {
     pub(crate) const MAP_POP: u32 = 88;
     pub(crate) const MAP_PEEK: u32 = 89;
     pub(crate) const SPIN_LOCK: u32 = 93;
-    pub(crate) const SPIN_UNLOCK: u32 = 94;
     pub(crate) const PROBE_READ_USER_STR: u32 = 114;
     pub(crate) const PROBE_READ_KERNEL_STR: u32 = 115;
     pub(crate) const GET_TASK_STACK: u32 = 141;

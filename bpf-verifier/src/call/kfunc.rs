@@ -8,7 +8,8 @@ use bpf_isa::{Call, Reg};
 
 use crate::call::helper::may_sleep;
 use crate::call::{
-    CallError, callback, clobber, fields, forget_packets, iterators, objects, release,
+    CallError, KfuncError, callback, clobber, fields, forget_packets, graph, iterators, objects,
+    release,
 };
 use crate::call::{kfunc_args, prototype};
 use crate::cx::{Next, StepCx};
@@ -55,6 +56,10 @@ pub(crate) struct Meta {
     pub(crate) subprog: Option<SubprogId>,
     /// The object that is given back or looked at.
     pub(crate) object: Option<BtfType>,
+    /// The list or tree among the arguments.
+    pub(crate) root: Option<graph::Root>,
+    /// Whether the program owns the object that is counted: it cannot vanish meanwhile.
+    pub(crate) owned: bool,
 }
 
 impl Meta {
@@ -133,6 +138,9 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, id: i32, btf: i16) -> Result<Next, R
     if let Some(reg) = meta.release {
         release_argument(cx, &meta, reg, id)?;
     }
+    if is_insertion(meta.row.name) {
+        graph::hand_over(cx, &meta);
+    }
     if meta.is("bpf_throw") {
         return throw(cx);
     }
@@ -145,6 +153,11 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, id: i32, btf: i16) -> Result<Next, R
         iterators::advance(cx, &meta)?;
     }
     Ok(Next::Fallthrough)
+}
+
+/// Whether it puts an element into a list or tree.
+fn is_insertion(name: &str) -> bool {
+    matches!(name, "bpf_list_push_front_impl" | "bpf_list_push_back_impl" | "bpf_rbtree_add_impl")
 }
 
 /// The function's row and prototype.
@@ -173,6 +186,8 @@ fn find(cx: &mut StepCx<'_, '_>, id: i32, btf: i16) -> Result<Meta, Reason> {
         map: None,
         subprog: None,
         object: None,
+        root: None,
+        owned: false,
     })
 }
 
@@ -197,6 +212,14 @@ fn push_lock_failure(cx: &mut StepCx<'_, '_>) -> Result<(), Reason> {
 fn call_back(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
     let Some(subprog) = meta.subprog else { return Ok(()) };
     let to = |kind| Some(Value::Pointer(Pointer::to(kind)));
+    if let Some(root) = meta.root {
+        let mut node = root.node();
+        graph::lend(cx.env, &mut node);
+        let node = Some(Value::Pointer(node));
+        let range = crate::state::ReturnRange { min: 0, max: 1 };
+        let args = [node, node, None, None, None];
+        return callback::enter_now(cx, callback::Callback { subprog, args, range });
+    }
     if let Some((map, _)) = meta.map {
         let args = [
             to(PointerKind::MapPtr { map, uid: None }),
@@ -344,16 +367,19 @@ fn pointer_result(
             pointer
         }
     };
-    if meta.has(KfuncFlags::RET_NULL) {
+    let may_be_null = meta.has(KfuncFlags::RET_NULL) && !meta.owned;
+    if may_be_null {
         pointer.flags |= PtrFlags::MAYBE_NULL;
         pointer.id = Some(cx.fresh_id());
     }
     if meta.has(KfuncFlags::ACQUIRE) {
         let id = cx.acquire();
-        if meta.has(KfuncFlags::RET_NULL) {
+        if may_be_null {
             pointer.id = Some(id);
         }
         pointer.ref_id = Some(id);
+    } else if meta.root.is_some() {
+        graph::lend(cx.env, &mut pointer);
     }
     if pointer.id.is_none() && fields::may_hold_lock(cx.env, &pointer) {
         pointer.id = Some(cx.fresh_id());
@@ -425,6 +451,7 @@ fn special_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Option<Pointer
             let Some(ty) = meta.object else { return Ok(None) };
             Ok(Some(Pointer::to(PointerKind::Btf { ty }).with(PtrFlags::ALLOC)))
         }
+        _ if meta.root.is_some() => Ok(meta.root.map(|root| root.node())),
         "bpf_cast_to_kern_ctx" => {
             let Some(ty) = kernel_context(cx) else { return Ok(None) };
             Ok(Some(Pointer::to(PointerKind::Btf { ty }).with(PtrFlags::TRUSTED)))
@@ -438,27 +465,30 @@ fn kernel_context(cx: &mut StepCx<'_, '_>) -> Option<BtfType> {
     btf::find_struct(cx.env, prototype::kernel_context_name(cx.env.kind)?)
 }
 
+/// The largest object that every CPU may have of its own. Linux: `BPF_GLOBAL_PERCPU_MA_MAX_SIZE`.
+const MAX_PERCPU_SIZE: u32 = 512;
+
 /// An object of one of the program's own types.
 fn new_object(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Pointer, Reason> {
-    let value = meta.constant.unwrap_or(0);
-    let Some(own) = cx.env.spec.btf.clone() else {
-        return Err(text("bpf_obj_new/bpf_percpu_obj_new requires prog BTF".to_owned()));
+    let Ok(id) = u32::try_from(meta.constant.unwrap_or(0)).map(TypeId) else {
+        return Err(KfuncError::TypeIdRange.into());
     };
-    let id =
-        TypeId(u32::try_from(value).map_err(|_| {
-            text("local type ID argument must be in range [0, U32_MAX]".to_owned())
-        })?);
-    if own.resolve(id).map(|ty| ty.code()) != Some(KindCode::Struct) {
-        return Err(text(
-            "bpf_obj_new/bpf_percpu_obj_new type ID argument must be of a struct".to_owned(),
-        ));
+    let Some(own) = cx.env.spec.btf.clone() else { return Err(KfuncError::NoOwnBtf.into()) };
+    if own.get(id).map(|ty| ty.code()) != Some(KindCode::Struct) {
+        return Err(KfuncError::TypeIdNoStruct.into());
     }
     let size = own.size_of(id).unwrap_or(0);
     let ty = BtfType { btf: cx.env.use_btf(&own), id };
     let mut pointer = Pointer::to(PointerKind::Btf { ty }).with(PtrFlags::ALLOC);
     if meta.is("bpf_percpu_obj_new_impl") {
-        if size > 512 {
-            return Err(text(format!("bpf_percpu_obj_new type size ({size}) is greater than 512")));
+        if size > MAX_PERCPU_SIZE {
+            return Err(KfuncError::PercpuTooLarge { size }.into());
+        }
+        if !kfunc_args::is_plain_struct(cx, &own, id) {
+            return Err(KfuncError::PercpuNotPlain.into());
+        }
+        if fields::record_of(cx.env, &pointer).is_some_and(|record| !record.is_empty()) {
+            return Err(KfuncError::PercpuSpecial.into());
         }
         pointer.flags |= PtrFlags::PERCPU;
     }

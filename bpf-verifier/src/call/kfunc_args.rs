@@ -10,7 +10,9 @@ use bpf_isa::Reg;
 use crate::call::kfunc::{Meta, denied, text};
 use crate::call::locks::{Act, LockClass};
 use crate::call::sizes::{self, Measure};
-use crate::call::{args, fields, global, iterators, locks, objects, prototype, strings};
+use crate::call::{
+    KfuncError, args, global, graph, iterators, locks, objects, prototype, strings,
+};
 use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::btf::{self, Match};
@@ -46,7 +48,8 @@ enum Kind {
     Refcounted,
     Dynptr,
     Iterator,
-    Graph,
+    Root(NamedField),
+    Node(NamedField),
     String,
     Map,
     Work(NamedField),
@@ -214,9 +217,10 @@ fn kind_of(
     }
     match target_name {
         "bpf_dynptr" | "bpf_dynptr_kern" => return Ok(Kind::Dynptr),
-        "bpf_list_head" | "bpf_list_node" | "bpf_rb_root" | "bpf_rb_node" => {
-            return Ok(Kind::Graph);
-        }
+        "bpf_list_head" => return Ok(Kind::Root(NamedField::ListHead)),
+        "bpf_rb_root" => return Ok(Kind::Root(NamedField::RbRoot)),
+        "bpf_list_node" => return Ok(Kind::Node(NamedField::ListNode)),
+        "bpf_rb_node" => return Ok(Kind::Node(NamedField::RbNode)),
         "bpf_wq" => return Ok(Kind::Work(NamedField::Workqueue)),
         "bpf_task_work" => return Ok(Kind::Work(NamedField::TaskWork)),
         "bpf_res_spin_lock" => return Ok(Kind::ResilientLock),
@@ -245,7 +249,7 @@ fn kind_of(
         return Ok(Kind::Callback);
     }
     let anything = measured && code == KindCode::Void;
-    if !anything && !is_scalar(types, argument.target, 4) {
+    if !is_number(code) && !is_plain_struct(cx, types, argument.target) && !anything {
         let (place, more) = (argument.place, if measured { "void, " } else { "" });
         return Err(text(format!(
             "arg#{place} pointer type {shown} {target_name} must point to {more}scalar, or struct with scalar"
@@ -254,36 +258,65 @@ fn kind_of(
     Ok(if measured { Kind::MeasuredMemory } else { Kind::Memory })
 }
 
-/// Whether a register holds a kernel object, or a socket that is one.
-fn is_object(pointer: &Pointer) -> bool {
+/// Whether a pointer is to what the kernel has a type of its own for, and keeps alive.
+fn is_kernels_own(pointer: &Pointer) -> bool {
+    pointer.flags.is_empty() && has_kernel_type(&pointer.kind)
+}
+
+/// Whether what is no kernel object for the verifier is one for kernel functions.
+///
+/// Linux: `reg2btf_ids`.
+const fn has_kernel_type(kind: &PointerKind) -> bool {
     matches!(
-        pointer.kind,
-        PointerKind::Btf { .. }
-            | PointerKind::Socket
+        kind,
+        PointerKind::Socket
             | PointerKind::SockCommon
             | PointerKind::TcpSock
             | PointerKind::MapPtr { .. }
     )
 }
 
-/// Whether a type is a number, or a structure of numbers all the way down.
+/// Whether a register holds a kernel object, or a socket that is one.
+fn is_object(pointer: &Pointer) -> bool {
+    matches!(pointer.kind, PointerKind::Btf { .. }) || has_kernel_type(&pointer.kind)
+}
+
+/// Linux: `btf_type_is_scalar`.
+const fn is_number(code: KindCode) -> bool {
+    matches!(code, KindCode::Int | KindCode::Enum | KindCode::Enum64)
+}
+
+/// How deep structures of numbers may be nested.
+const MAX_NESTING: u32 = 3;
+
+/// Whether a type is a structure of numbers, all the way down.
 ///
 /// Linux: `__btf_type_is_scalar_struct`.
-fn is_scalar(types: &Btf, id: TypeId, depth: u32) -> bool {
-    let Some(ty) = types.resolve(id) else { return false };
-    match ty.code() {
-        KindCode::Int | KindCode::Enum | KindCode::Enum64 => true,
-        KindCode::Struct => {
-            depth > 0
-                && ty.composite().is_some_and(|composite| {
-                    composite.members().all(|member| is_scalar(types, member.ty, depth - 1))
-                })
+pub(crate) fn is_plain_struct(cx: &mut StepCx<'_, '_>, types: &Btf, id: TypeId) -> bool {
+    is_plain(cx, types, id, 0)
+}
+
+fn is_plain(cx: &mut StepCx<'_, '_>, types: &Btf, id: TypeId, depth: u32) -> bool {
+    let Some(composite) = types.resolve(id).and_then(|ty| ty.composite()) else { return false };
+    for member in composite.members() {
+        let Some(ty) = types.resolve(member.ty) else { return false };
+        let fits = match ty.code() {
+            KindCode::Struct | KindCode::Union if depth == MAX_NESTING => {
+                cx.tell(&KfuncError::NestedTooDeep);
+                false
+            }
+            KindCode::Struct | KindCode::Union => is_plain(cx, types, ty.id, depth + 1),
+            KindCode::Array => ty.array().is_some_and(|array| {
+                let element = types.resolve(array.element).map(|ty| ty.code());
+                array.len > 0 && element.is_some_and(is_number)
+            }),
+            code => is_number(code),
+        };
+        if !fits {
+            return false;
         }
-        KindCode::Array => ty.array().is_some_and(|array| {
-            array.len > 0 && depth > 0 && is_scalar(types, array.element, depth - 1)
-        }),
-        _ => false,
     }
+    true
 }
 
 /// Whether the object is safe enough.
@@ -295,17 +328,16 @@ fn check_trust(meta: &Meta, kind: Kind, argument: &Argument) -> Result<(), Reaso
     if !meta.has(KfuncFlags::TRUSTED_ARGS) && !rcu {
         return Ok(());
     }
-    let Some(pointer) = argument.pointer() else { return Ok(()) };
-    let socket = !matches!(pointer.kind, PointerKind::Btf { .. });
-    if null::is_trusted(&pointer) || socket {
+    let pointer = argument.pointer();
+    if pointer.is_some_and(|pointer| null::is_trusted(&pointer) || is_kernels_own(&pointer)) {
         return Ok(());
     }
     let reg = argument.reg;
     if !rcu {
-        return Err(text(format!("{reg} must be referenced or trusted")));
+        return Err(KfuncError::Untrusted { reg }.into());
     }
-    if !pointer.flags.contains(PtrFlags::RCU) {
-        return Err(text(format!("{reg} must be a rcu pointer")));
+    if !pointer.is_some_and(|pointer| pointer.flags.contains(PtrFlags::RCU)) {
+        return Err(KfuncError::NotRcu { reg }.into());
     }
     Ok(())
 }
@@ -337,10 +369,12 @@ fn check_kind(
                 Err(text(format!("arg#{place} expected pointer to ctx, but got {ty}")))
             }
         },
-        Kind::Allocated | Kind::Refcounted => allocated(meta, argument),
+        Kind::Allocated => allocated(meta, argument),
+        Kind::Refcounted => graph::counted(cx, meta, graph::Argument { place, reg, pointer }),
         Kind::Dynptr => dynptr(cx, meta, params, argument),
         Kind::Iterator => iterators::argument(cx, meta, reg, target),
-        Kind::Graph => graph(cx, meta, argument, types.name_of(target)),
+        Kind::Root(field) => graph::root(cx, meta, graph::Argument { place, reg, pointer }, field),
+        Kind::Node(field) => graph::node(cx, meta, graph::Argument { place, reg, pointer }, field),
         Kind::String => match pointer {
             Some(Pointer { kind: PointerKind::MapValue { .. }, .. }) => {
                 strings::check_constant(cx, reg)
@@ -457,13 +491,10 @@ fn allocated(meta: &mut Meta, argument: &Argument) -> Result<(), Reason> {
     if percpu && meta.is("bpf_obj_drop_impl") {
         return Err(text(format!("arg#{place} expected for bpf_percpu_obj_drop_impl()")));
     }
-    let borrowed = pointer.flags.contains(PtrFlags::NON_OWN_REF);
-    let counted = borrowed && meta.is("bpf_refcount_acquire_impl");
-    let allowed = plain || percpu || counted;
-    if !allowed {
+    if !plain && !percpu {
         return Err(expected());
     }
-    if pointer.ref_id.is_none() && !borrowed {
+    if pointer.ref_id.is_none() {
         return Err(text("allocated object must be referenced".to_owned()));
     }
     meta.object = Some(ty);
@@ -534,30 +565,4 @@ fn object(
         )));
     }
     Ok(())
-}
-
-/// Lists and trees: their heads must be in a map value or an object of the program's own.
-fn graph(
-    cx: &mut StepCx<'_, '_>,
-    meta: &mut Meta,
-    argument: &Argument,
-    name: &str,
-) -> Result<(), Reason> {
-    let place = argument.place;
-    let head = name == "bpf_list_head" || name == "bpf_rb_root";
-    let pointer = argument.pointer();
-    let own = pointer.is_some_and(|pointer| {
-        matches!(pointer.kind, PointerKind::Btf { .. }) && pointer.flags.contains(PtrFlags::ALLOC)
-    });
-    let in_map = pointer.is_some_and(|pointer| pointer.map().is_some());
-    if head && !own && !in_map {
-        return Err(text(format!("arg#{place} expected pointer to map value or allocated object")));
-    }
-    if !head && !own {
-        return Err(text(format!("arg#{place} expected pointer to allocated object")));
-    }
-    let _ = fields::record_of(cx.env, &pointer.unwrap_or(Pointer::to(PointerKind::Ctx)));
-    let function = meta.row.name;
-    let text = format!("{function}: lists and trees are not verified by this version");
-    Err(crate::call::CallError::KfuncUnsupported { text }.into())
 }

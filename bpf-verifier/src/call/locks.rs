@@ -6,7 +6,7 @@ use bpf_isa::{Reg, Size};
 use crate::call::helper::{self, id};
 use crate::call::kfunc::Meta;
 use crate::call::objects::{Place, slots_of};
-use crate::call::{CallError, fields};
+use crate::call::{CallError, fields, graph};
 use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::stack::write_unknown;
@@ -62,7 +62,7 @@ pub(crate) enum Act {
 /// The lock argument of `bpf_spin_lock` or `bpf_spin_unlock`.
 pub(crate) fn spin(cx: &mut StepCx<'_, '_>, meta: &helper::Meta, reg: Reg) -> Result<(), Reason> {
     let act = if meta.proto.id == id::SPIN_LOCK { Act::Lock } else { Act::Unlock };
-    let _ = id::SPIN_UNLOCK;
+    graph::check_may_lock(cx)?;
     process(cx, reg, LockClass::Spin, act)
 }
 

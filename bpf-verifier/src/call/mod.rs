@@ -21,6 +21,8 @@ pub(crate) mod fields;
 pub(crate) mod strings;
 pub(crate) mod kfunc;
 pub(crate) mod kfunc_args;
+mod kfunc_error;
+pub(crate) mod graph;
 pub(crate) mod iterators;
 
 use bpf_isa::{Call, Reg};
@@ -30,19 +32,19 @@ use crate::error::Reason;
 use crate::state::{Held, Keep, PointerKind, Value};
 
 pub use error::CallError;
+pub use kfunc_error::KfuncError;
 
 /// The registers that a call leaves unwritten. Linux: `caller_saved`.
 const CALLER_SAVED: [Reg; 6] = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
 
-/// The helpers that may be called with a lock held.
+/// The helper that may be called with a lock held.
 const UNLOCK: i32 = 94;
-const KPTR_XCHG: i32 = 194;
 
 /// A call.
 pub(crate) fn insn(cx: &mut StepCx<'_, '_>, callee: Call) -> Result<Next, Reason> {
     if cx.state.refs.active_locks > 0 {
         let allowed = match callee {
-            Call::Helper(id) => id == UNLOCK || id == KPTR_XCHG,
+            Call::Helper(id) => id == UNLOCK,
             Call::Local(_) => true,
             Call::Kfunc { .. } => kfunc::allowed_under_lock(cx, callee),
         };

@@ -6,6 +6,7 @@ use bpf_abi::errno::Errno;
 use bpf_abi::limits::MAX_USED_MAPS;
 use bpf_abi::map::MapType;
 use bpf_abi::prog::{ProgFlags, ProgType};
+use bpf_btf::record::{NamedField, Record};
 use bpf_btf::{Btf, Kind, KindCode, Type, TypeId};
 use bpf_isa::opcode::whole;
 use bpf_isa::{Imm64, Insn, Pc};
@@ -81,10 +82,12 @@ fn check_compatible(env: &Env<'_>, map: &MapFacts) -> Result<(), ProgramError> {
             | ProgType::RawTracepointWritable
     );
     let tracing = |what| ProgramError::MapField { who: "tracing", what };
-    if is_tracing && holds(map, &["bpf_list_head", "bpf_rb_root"]) {
+    let fields = fields_of(map);
+    let holds = |wanted: &[NamedField]| wanted.iter().any(|field| fields.has(*field));
+    if is_tracing && holds(&[NamedField::ListHead, NamedField::RbRoot]) {
         return Err(tracing("bpf_{list_head,rb_root}"));
     }
-    if holds(map, &["bpf_spin_lock", "bpf_res_spin_lock"]) {
+    if holds(&[NamedField::SpinLock, NamedField::ResSpinLock]) {
         if prog_type == ProgType::SocketFilter {
             let what = "bpf_spin_lock";
             return Err(ProgramError::MapField { who: "socket filter", what });
@@ -93,10 +96,10 @@ fn check_compatible(env: &Env<'_>, map: &MapFacts) -> Result<(), ProgramError> {
             return Err(tracing("bpf_spin_lock"));
         }
     }
-    if is_tracing && holds(map, &["bpf_timer"]) {
+    if is_tracing && holds(&[NamedField::Timer]) {
         return Err(tracing("bpf_timer"));
     }
-    if is_tracing && holds(map, &["bpf_wq"]) {
+    if is_tracing && holds(&[NamedField::Workqueue]) {
         return Err(tracing("bpf_wq"));
     }
     if map.map_type == MapType::StructOps {
@@ -146,23 +149,10 @@ const fn may_be_used_sleeping(map_type: MapType) -> bool {
     )
 }
 
-/// Whether the map's values have a field of one of these structures.
-fn holds(map: &MapFacts, structures: &[&str]) -> bool {
-    let Some(btf) = map.btf.as_deref() else { return false };
-    contains(btf, map.btf_value_type_id, structures, 8)
-}
-
-fn contains(btf: &Btf, id: TypeId, structures: &[&str], depth: u32) -> bool {
-    let Some(ty) = btf.resolve(id) else { return false };
-    if depth == 0 {
-        return false;
-    }
-    if let Kind::Array(array) = ty.kind {
-        return contains(btf, array.element, structures, depth - 1);
-    }
-    let Kind::Struct(composite) = ty.kind else { return false };
-    structures.contains(&ty.name())
-        || composite.members().any(|member| contains(btf, member.ty, structures, depth - 1))
+/// The special fields of the map's values. Linux: `map->record`.
+fn fields_of(map: &MapFacts) -> Record {
+    let record = map.btf.as_deref().map(|btf| btf.record(map.btf_value_type_id, map.value_size));
+    record.and_then(Result::ok).unwrap_or_default()
 }
 
 /// Offsets from here on are refused. Linux: `BPF_MAX_VAR_OFF`.

@@ -125,7 +125,7 @@ impl Refs {
 
     /// Gives back the object known as `id`; says whether it was held.
     ///
-    /// The last reference takes the place of the one that leaves, which shows in the log.
+    /// Those acquired later move up, which shows in the log.
     ///
     /// Linux: `release_reference_nomark`.
     pub fn release(&mut self, id: Id) -> bool {
@@ -133,7 +133,7 @@ impl Refs {
             self.held.iter().position(|held| held.kind == RefKind::Object && held.id == Some(id));
         match place {
             Some(place) => {
-                self.held.swap_remove(place);
+                self.held.remove(place);
                 true
             }
             None => false,
@@ -152,7 +152,7 @@ impl Refs {
             if held.kind == kind && held.id == id {
                 self.lock_id = before.and_then(|lock| lock.id);
                 self.lock_place = before.and_then(|lock| lock.kind.lock_place());
-                self.held.swap_remove(place);
+                self.held.remove(place);
                 self.active_locks -= 1;
                 return true;
             }
@@ -179,7 +179,7 @@ impl Refs {
             let held = self.held[place];
             if held.kind == RefKind::Irq {
                 if held.id == Some(id) {
-                    self.held.swap_remove(place);
+                    self.held.remove(place);
                     self.irq_id = before;
                     return Ok(true);
                 }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_reference_fills_the_gap() {
+    fn later_references_move_up() {
         let mut refs = Refs::default();
         for n in 1..=3 {
             refs.acquire(id(n), Pc(n));
@@ -221,7 +221,7 @@ mod tests {
         assert!(refs.release(id(1)));
         assert!(!refs.release(id(1)));
         let left: Vec<_> = refs.held().iter().filter_map(|held| held.id).collect();
-        assert_eq!(left, [id(3), id(2)]);
+        assert_eq!(left, [id(2), id(3)]);
     }
 
     #[test]

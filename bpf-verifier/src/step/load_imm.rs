@@ -3,7 +3,6 @@
 use bpf_abi::map::MapType;
 use bpf_isa::{Imm64, Reg};
 
-use crate::call::fields;
 use crate::cx::StepCx;
 use crate::env::Loaded;
 use crate::error::Reason;
@@ -58,15 +57,13 @@ fn resolved(cx: &mut StepCx<'_, '_>, loaded: Loaded) -> Value {
 }
 
 /// A byte of a map's only value.
-fn value_of(cx: &mut StepCx<'_, '_>, map: MapNo, off: u32) -> Pointer {
+fn value_of(cx: &StepCx<'_, '_>, map: MapNo, off: u32) -> Pointer {
     if cx.env.map(map).map_type == MapType::Arena {
         // Arena addresses need no tracking: every wrong one is caught.
         return Pointer::to(PointerKind::Arena);
     }
     let mut pointer = Pointer::to(PointerKind::MapValue { map, uid: None });
     pointer.off = i32::try_from(off).unwrap_or(i32::MAX);
-    if fields::map_has_lock(cx.env, map) {
-        pointer.id = Some(cx.fresh_id());
-    }
+    // There is one value only: locks in it need no identity to be told apart.
     pointer
 }

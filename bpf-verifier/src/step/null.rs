@@ -88,7 +88,7 @@ pub(crate) fn set_not_null(env: &mut Env<'_>, pointer: &mut Pointer) {
 
 /// Whether a kernel object is known to be alive. Linux: `is_trusted_reg`.
 pub(crate) fn is_trusted(pointer: &Pointer) -> bool {
-    let safe = PtrFlags::ALLOC | PtrFlags::TRUSTED;
+    let safe = PtrFlags::ALLOC | PtrFlags::TRUSTED | PtrFlags::NON_OWN_REF;
     pointer.ref_id.is_some()
         || (pointer.flags.intersects(safe) && (pointer.flags - safe).is_empty())
 }

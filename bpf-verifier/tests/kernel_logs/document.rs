@@ -1,7 +1,7 @@
 //! Raw documents: programs and maps as the kernel is given them, and the world they are in.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bpf_abi::errno::Errno;
 use bpf_abi::exec::{HelperFn, RunCx};
@@ -10,31 +10,44 @@ use bpf_abi::image::BoundMap;
 use bpf_abi::map::{MapFlags, MapLayout, MapType};
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
 use bpf_abi::spec::{InfoBlob, ProgramSpec};
-use bpf_btf::{Btf, Builder, FuncLinkage, Fwd, KindCode, TypeId};
+use bpf_btf::{Btf, KindCode, TypeId};
 use bpf_isa::Slot;
 use bpf_verifier::host::{Host, MapFacts};
 use serde_json::Value;
 
+use crate::types;
+
 /// A program and its maps.
 #[derive(Debug)]
-pub(crate) struct Document(Value);
+pub(crate) struct Document {
+    json: Value,
+    /// The program's types, which its maps' are too.
+    btf: Option<Arc<Btf>>,
+}
 
 impl Document {
     /// The documents in a text, one a line.
     pub(crate) fn read_all(text: &str) -> Vec<Self> {
-        text.lines().map(|line| Self(serde_json::from_str(line).unwrap())).collect()
+        text.lines().map(|line| Self::new(serde_json::from_str(line).unwrap())).collect()
+    }
+
+    fn new(json: Value) -> Self {
+        let blob = json["btf"].as_u64().map(|blob| usize::try_from(blob).unwrap());
+        let btf = blob.map(|blob| bytes(&json["blobs"][blob]));
+        let btf = btf.map(|bytes| Arc::new(Btf::parse(&bytes).unwrap()));
+        Self { json, btf }
     }
 
     /// The program's name, not cut to the length the kernel keeps.
     pub(crate) fn full_name(&self) -> &str {
-        self.0["full_name"].as_str().or_else(|| self.0["name"].as_str()).unwrap()
+        self.json["full_name"].as_str().or_else(|| self.json["name"].as_str()).unwrap()
     }
 
     /// The world the program is in.
     pub(crate) fn world(&self) -> World {
-        let maps = self.0["maps"].as_array().unwrap();
+        let maps = self.json["maps"].as_array().unwrap();
         let maps = (1..).zip(maps).map(|(id, map)| Arc::new(self.map(id, map))).collect();
-        World { maps, kernel: kernel_btf() }
+        World { maps, kernel: types::kernel() }
     }
 
     fn map(&self, id: u32, map: &Value) -> MapFacts {
@@ -49,7 +62,7 @@ impl Document {
             flags: MapFlags::from_bits_retain(number(&map["map_flags"])),
             map_extra: 0,
             frozen: false,
-            btf: if map["btf"].is_null() { None } else { self.btf() },
+            btf: if map["btf"].is_null() { None } else { self.btf.clone() },
             btf_key_type_id: TypeId(number(&map["btf_key_type_id"])),
             btf_value_type_id: TypeId(number(&map["btf_value_type_id"])),
             inner: None,
@@ -57,19 +70,13 @@ impl Document {
         }
     }
 
-    fn btf(&self) -> Option<Arc<Btf>> {
-        let blob = self.0["btf"].as_u64()?;
-        let bytes = bytes(&self.0["blobs"][usize::try_from(blob).unwrap()]);
-        Some(Arc::new(Btf::parse(&bytes).unwrap()))
-    }
-
     /// The program, with references to maps and kernel functions put in.
     pub(crate) fn spec(&self, world: &World) -> ProgramSpec {
-        let mut insns: Vec<Slot> = bytes(&self.0["insns"])
+        let mut insns: Vec<Slot> = bytes(&self.json["insns"])
             .chunks_exact(8)
             .map(|slot| Slot::from_bytes(slot.try_into().unwrap()))
             .collect();
-        for fixup in self.0["fixups"].as_array().unwrap() {
+        for fixup in self.json["fixups"].as_array().unwrap() {
             let slot = &mut insns[usize::try_from(fixup["insn"].as_u64().unwrap()).unwrap()];
             match fixup["kind"].as_str().unwrap() {
                 "map_fd" => (slot.src, slot.imm) = (1, index(&fixup["map"])),
@@ -82,12 +89,12 @@ impl Document {
                 }
             }
         }
-        let prog_type = ProgType::by_name(self.0["prog_type"].as_str().unwrap()).unwrap();
-        let mut spec = ProgramSpec::new(self.0["name"].as_str().unwrap(), prog_type, insns);
-        spec.expected_attach_type = AttachType::new(number(&self.0["expected_attach_type"]));
-        spec.flags = ProgFlags::from_bits_retain(number(&self.0["prog_flags"]));
-        spec.license = self.0["license"].as_str().unwrap_or("").to_owned();
-        spec.btf = self.btf();
+        let prog_type = ProgType::by_name(self.json["prog_type"].as_str().unwrap()).unwrap();
+        let mut spec = ProgramSpec::new(self.json["name"].as_str().unwrap(), prog_type, insns);
+        spec.expected_attach_type = AttachType::new(number(&self.json["expected_attach_type"]));
+        spec.flags = ProgFlags::from_bits_retain(number(&self.json["prog_flags"]));
+        spec.license = self.json["license"].as_str().unwrap_or("").to_owned();
+        spec.btf = self.btf.clone();
         spec.func_info = self.info("func_info");
         spec.line_info = self.info("line_info");
         spec
@@ -95,8 +102,8 @@ impl Document {
 
     fn info(&self, what: &str) -> InfoBlob {
         InfoBlob {
-            rec_size: number(&self.0[format!("{what}_rec_size")]),
-            bytes: bytes(&self.0[what]),
+            rec_size: number(&self.json[format!("{what}_rec_size")]),
+            bytes: bytes(&self.json[what]),
         }
     }
 }
@@ -113,36 +120,6 @@ fn bytes(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap_or("").as_bytes();
     let digit = |digit: u8| u8::try_from(char::from(digit).to_digit(16).unwrap()).unwrap();
     text.chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
-}
-
-/// The kernel functions that the programs call, under the ids that the kernel of the logs has
-/// them under.
-fn kernel_btf() -> Arc<Btf> {
-    static BTF: OnceLock<Arc<Btf>> = OnceLock::new();
-    let make = || {
-        let mut btf = Builder::new();
-        let int = btf.int("int", 4, true);
-        let long = btf.int("__u64", 8, false);
-        let iter = btf.structure("bpf_iter_num", 8, &[("__opaque", long, 0)]);
-        let (iter, int_ptr) = (btf.ptr(iter), btf.ptr(int));
-        let new = btf.proto(int, &[("it", iter), ("start", int), ("end", int)]);
-        let next = btf.proto(int_ptr, &[("it", iter)]);
-        let nothing = btf.proto(TypeId(0), &[]);
-        let destroy = btf.proto(TypeId(0), &[("it", iter)]);
-        let functions = [
-            (64211, "bpf_iter_num_destroy", destroy),
-            (64214, "bpf_iter_num_new", new),
-            (64217, "bpf_iter_num_next", next),
-            (65453, "bpf_rcu_read_lock", nothing),
-            (65455, "bpf_rcu_read_unlock", nothing),
-        ];
-        for (id, name, proto) in functions {
-            while btf.fwd("filler", Fwd::Struct) != TypeId(id - 1) {}
-            assert_eq!(btf.func(name, proto, FuncLinkage::Static), TypeId(id));
-        }
-        Arc::new(btf.finish().unwrap())
-    };
-    Arc::clone(BTF.get_or_init(make))
 }
 
 /// Maps that are described, and the kernel's types.

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod document;
+mod types;
 
 use std::fs;
 use std::path::Path;
@@ -31,6 +32,7 @@ const COMPARED: &[(&str, &[&str])] = &[
     ("13_refs", &[]),
     ("14_v4", &[]),
     ("20_helpers", &[]),
+    ("21_graph", &[]),
 ];
 
 #[test]
