@@ -10,9 +10,7 @@ use bpf_isa::Reg;
 use crate::call::kfunc::{Meta, denied, text};
 use crate::call::locks::{Act, LockClass};
 use crate::call::sizes::{self, Measure};
-use crate::call::{
-    KfuncError, args, global, graph, iterators, locks, objects, prototype, strings,
-};
+use crate::call::{KfuncError, args, global, graph, iterators, locks, objects, prototype, strings};
 use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::btf::{self, Match};
