@@ -46,6 +46,12 @@ impl<'a> LoadHost<'a> {
         Self { shared, prog_type, compiles, programs, maps, own, facts }
     }
 
+    /// The kernel's types, for programs that need them anyway.
+    fn kernel_of(&self, program: &ProgramSpec) -> Option<&Arc<Btf>> {
+        let needs = matches!(program.prog_type, ProgType::Tracing | ProgType::Lsm);
+        if needs { self.shared.kernel_types() } else { None }
+    }
+
     /// The map that facts of ours are about.
     fn object(&self, facts: &MapFacts) -> Option<&Arc<MapObject>> {
         self.maps.iter().find(|map| map.id.0 == facts.id)
@@ -105,7 +111,13 @@ impl Host for LoadHost<'_> {
         let Some(array) = self.object(map).and_then(|object| object.map().as_prog_array()) else {
             return Ok(());
         };
-        let owner = owner_of(program, self.programs, self.compiles, self.own.as_deref());
+        let owner = owner_of(
+            program,
+            self.programs,
+            self.compiles,
+            self.own.as_deref(),
+            self.kernel_of(program),
+        );
         array.bind(&owner).map_err(|error| error.errno())
     }
 }

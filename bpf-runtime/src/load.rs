@@ -86,6 +86,7 @@ impl Runtime {
             LoadError::Engine { place: Box::new(place), error: Box::new(error) }
         })?;
 
+        let traces = matches!(spec.prog_type, ProgType::Tracing | ProgType::Lsm);
         let own = shared.own_types.of(spec);
         let parts = Parts {
             spec: spec.clone(),
@@ -100,7 +101,13 @@ impl Runtime {
                 function: TypeId(spec.attach_btf_id),
             }),
             strict_holes: around.options.strict_holes,
-            owner: owner_of(spec, around.programs, compiled, own.as_deref()),
+            owner: owner_of(
+                spec,
+                around.programs,
+                compiled,
+                own.as_deref(),
+                traces.then(|| shared.kernel_types()).flatten(),
+            ),
             code,
             counters,
         };

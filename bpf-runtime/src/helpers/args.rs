@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use bpf_abi::errno::Errno;
-use bpf_abi::exec::{HelperFn, RunCx};
+use bpf_abi::exec::{HelperFn, ProbeArgs, RunCx};
 use bpf_abi::helper::{ArgKind, ArgProto, RetKind, RetProto, TypeFlags};
 use bpf_maps::types::ringbuf::RingBuf;
 use bpf_maps::{CpuId, Map, MapHandle};
@@ -196,6 +196,56 @@ pub(crate) const fn low(raw: u64) -> u32 {
 /// The context. Helpers find what it stands for in the [`Env`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ctx;
+
+/// The arguments of the function that a probe is on: the probe's context.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FuncArgs<'a> {
+    address: u64,
+    borrowed: PhantomData<&'a ()>,
+}
+
+impl FuncArgs<'_> {
+    fn header(&self) -> ProbeArgs {
+        ProbeArgs::of_header(self.word(self.address.wrapping_sub(ProbeArgs::HEADER)))
+    }
+
+    fn word(&self, address: u64) -> u64 {
+        let word = std::ptr::with_exposed_provenance::<u64>(address_of(address));
+        // SAFETY: [helper-args] it is the context of a probe, which lies among words that whoever
+        // runs probes has made; the header was asked for how many there are.
+        unsafe { word.read() }
+    }
+
+    /// How many arguments there are.
+    pub(crate) fn count(&self) -> u64 {
+        u64::from(self.header().count)
+    }
+
+    /// One of them.
+    pub(crate) fn argument(&self, number: u32) -> Option<u64> {
+        let is_there = u64::from(number) < self.count();
+        is_there.then(|| self.word(self.address + 8 * u64::from(number)))
+    }
+
+    /// What the function returned, once it has.
+    pub(crate) fn result(&self) -> Option<u64> {
+        let header = self.header();
+        header.returned.then(|| self.word(self.address + 8 * u64::from(header.count)))
+    }
+}
+
+impl<'a> Arg<'a> for FuncArgs<'a> {
+    const PROTO: ArgProto = Ctx::PROTO;
+
+    unsafe fn read(registers: &mut Registers<'a>) -> Self {
+        Self { address: registers.take(), borrowed: PhantomData }
+    }
+}
+
+/// A register's number as an address.
+fn address_of(number: u64) -> usize {
+    usize::try_from(number).unwrap_or_default()
+}
 
 /// Whatever is in the register, behind the arguments of the contract. Linux: the arguments of
 /// `bpf_trace_printk` behind the format.

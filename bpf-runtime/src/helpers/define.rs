@@ -26,6 +26,9 @@ pub struct Helper {
 impl Helper {
     /// Whether it works for programs of this type.
     pub const fn works_for(&self, prog_type: ProgType) -> bool {
+        if matches!(self.scope, Scope::Probe) {
+            return matches!(prog_type, ProgType::Tracing);
+        }
         matches!(
             (self.scope, ContextKind::of(prog_type)),
             (Scope::Any, _)
@@ -46,6 +49,8 @@ pub(crate) enum Scope {
     Xdp,
     /// Those with a `__sk_buff`.
     Skb,
+    /// Those on functions of other programs.
+    Probe,
 }
 
 /// A name without the mark of names that are Rust's keywords.

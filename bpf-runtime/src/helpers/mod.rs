@@ -22,6 +22,7 @@ mod packet;
 mod fib;
 mod callback;
 mod lock;
+mod probe;
 
 pub use define::Helper;
 
@@ -102,6 +103,9 @@ static ALL: &[&Helper] = &[
     &print::trace_vprintk,
     &callback::r#loop,
     &string::strncmp,
+    &probe::get_func_arg,
+    &probe::get_func_ret,
+    &probe::get_func_arg_cnt,
     &xdp::xdp_get_buff_len,
     &xdp::xdp_load_bytes,
     &xdp::xdp_store_bytes,

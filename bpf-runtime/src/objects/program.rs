@@ -13,7 +13,8 @@ use bpf_abi::id::{MapId, ProgId};
 use bpf_abi::image::Image;
 use bpf_abi::limits::OBJ_NAME_LEN;
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
-use bpf_abi::spec::ProgramSpec;
+use bpf_abi::spec::{AttachTo, ProgramSpec};
+use bpf_btf::{Btf, KindCode, TypeId};
 use bpf_isa::Slot;
 use bpf_trampoline::{Membership, ProgramGate, Refusal, Target};
 use bpf_verifier::Stats;
@@ -302,8 +303,14 @@ pub(crate) fn owner_of(
     programs: &[Program],
     compiled: bool,
     own: Option<&TypeObject>,
+    kernel: Option<&Arc<Btf>>,
 ) -> ProgArrayOwner {
-    let target = target_of(spec, programs).filter(|_| spec.prog_type == ProgType::Ext);
+    let target = target_of(spec, programs);
+    let traced = match target {
+        Some(target) => target.object.facts.btf.as_ref(),
+        None => kernel,
+    };
+    let target = target.filter(|_| spec.prog_type == ProgType::Ext);
     ProgArrayOwner {
         prog_type: target.map_or(spec.prog_type, Program::prog_type),
         expected_attach_type: spec.expected_attach_type,
@@ -311,8 +318,32 @@ pub(crate) fn owner_of(
         xdp_has_frags: spec.flags.contains(ProgFlags::XDP_HAS_FRAGS),
         sleepable: spec.flags.contains(ProgFlags::SLEEPABLE),
         // Types of the host's own share one number, and differ in this.
-        attach_func: own.map_or(0, |own| own.number),
+        attach_func: own.map_or_else(|| traced_type(spec, traced), |own| own.number),
     }
+}
+
+/// The type of the function that a tracing program looks at: equal numbers are the same type of the
+/// same types, not only an equal one. Linux: `attach_func_proto`.
+fn traced_type(spec: &ProgramSpec, btf: Option<&Arc<Btf>>) -> u64 {
+    if !matches!(spec.prog_type, ProgType::Tracing | ProgType::Lsm) {
+        return 0;
+    }
+    let Some(btf) = btf else { return 0 };
+    let named = || match &spec.attach_to {
+        Some(AttachTo::Kernel(name)) => btf
+            .by_name_kind(&format!("btf_trace_{name}"), KindCode::Typedef)
+            .or_else(|| btf.by_name_kind(name, KindCode::Func)),
+        Some(AttachTo::Function(_) | AttachTo::StructOps { .. } | AttachTo::Other(_)) | None => {
+            None
+        }
+    };
+    let id = if spec.attach_btf_id == 0 { named() } else { Some(TypeId(spec.attach_btf_id)) };
+    let mut at = id.and_then(|id| btf.get(id));
+    while let Some(ty) = at.filter(|ty| ty.code() != KindCode::FuncProto) {
+        at = ty.target().and_then(|id| btf.get(id));
+    }
+    let address = Arc::as_ptr(btf).addr() as u64;
+    at.map_or(0, |proto| address.rotate_left(32) ^ u64::from(proto.id.0))
 }
 
 impl Program {

@@ -222,6 +222,9 @@ fn note_key(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
     if facts.map_type != MapType::ProgArray {
         return Err(CallError::NotProgArray.into());
     }
+    if cx.env.subprogs.len() > 1 && !cx.env.host.compiles() {
+        return Err(CallError::TailCallInterpreted.into());
+    }
     let most = u64::from(facts.max_entries);
     let index = match cx.state.reg(Reg::R3) {
         Some(Value::Scalar(number)) => number.set.const_in(Width::W64),
