@@ -153,3 +153,19 @@ fn maps_show_their_entries_by_the_names_of_their_types() {
     assert_eq!(counters[0].values.len(), 2);
     assert!(counters[0].values[0].to_json().starts_with("{\"packets\":"));
 }
+
+#[test]
+fn a_batch_is_judged_as_its_packets_are_one_by_one() {
+    for engine in [EngineChoice::Interp, EngineChoice::Jit] {
+        let (one, many) = (load(engine), load(engine));
+        let (one, many) = (one.program("dispatch").unwrap(), many.program("dispatch").unwrap());
+        let single = |bytes: &Vec<u8>| one.run(&mut one.packet(bytes).unwrap()).unwrap();
+        let expected: Vec<u32> = packets().iter().map(single).collect();
+        let mut batch: Vec<Packet> =
+            packets().iter().map(|bytes| many.packet(bytes).unwrap()).collect();
+        let mut verdicts = Vec::new();
+        many.run_batch(&mut batch, &mut verdicts).unwrap();
+        assert_eq!(verdicts, expected);
+        assert!(verdicts.contains(&XDP_DROP) && verdicts.contains(&XDP_PASS));
+    }
+}

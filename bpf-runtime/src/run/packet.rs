@@ -154,6 +154,22 @@ impl Program {
         self.run_on(packet, &self.runtime.shared.cpus.enter())
     }
 
+    /// Runs the program on each of these packets, in their order, and appends the verdicts: a CPU is
+    /// taken once for all of them.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error at the first packet that is for programs of another type; those before it
+    /// were run, and their verdicts are there.
+    pub fn run_batch(&self, packets: &mut [Packet], verdicts: &mut Vec<u32>) -> Result<(), Error> {
+        let runner = self.runner();
+        verdicts.reserve(packets.len());
+        for packet in packets {
+            verdicts.push(runner.run(packet)?);
+        }
+        Ok(())
+    }
+
     /// Takes a CPU to run the program on many times. It is kept until the result is dropped, and
     /// what was unloaded meanwhile is kept with it: so it is for a batch of packets, not for a
     /// program's life.
