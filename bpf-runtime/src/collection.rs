@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bpf_abi::errno::Errno;
 use bpf_abi::map::{MapFlags, MapInitValue, MapSpec, MapType, UpdateFlags};
-use bpf_abi::prog::ProgType;
+use bpf_abi::prog::{AttachType, ProgType};
 use bpf_abi::spec::{AttachTo, ObjectSpec, ProgramSpec};
 use bpf_btf::record::NamedField;
 use bpf_btf::{Btf, TypeId};
@@ -30,6 +31,63 @@ pub struct OpenObject {
     reused: BTreeMap<String, Map>,
     /// Programs that its programs attach to.
     targets: Vec<Program>,
+}
+
+/// A program of an object that is not loaded yet.
+///
+/// ```no_run
+/// # use bpf_runtime::{Error, OpenObject, Program};
+/// # fn f(object: OpenObject, xdp: &Program) -> Result<(), Error> {
+/// let filter = object.program("filter")?.extend(xdp, "prog0")?.load()?;
+/// let link = filter.attach()?; // dropping the link detaches
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct OpenProgram {
+    open: OpenObject,
+    name: String,
+}
+
+impl OpenProgram {
+    /// Makes it an extension that replaces a function of a running program. A program of another
+    /// type becomes one: as libxdp does it with filters that are XDP programs.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the program has no such function. Whether it fits is looked at when it is
+    /// loaded.
+    pub fn extend(mut self, target: &Program, function: &str) -> Result<Self, Error> {
+        let spec = self.open.aim(&self.name, target, function)?;
+        spec.prog_type = ProgType::Ext;
+        spec.expected_attach_type = AttachType::new(0);
+        Ok(self)
+    }
+
+    /// Has the probe (`fentry/…`, `fexit/…`) look at a function of a running program.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the program has no such function. Whether it fits is looked at when it is
+    /// loaded.
+    pub fn trace(mut self, target: &Program, function: &str) -> Result<Self, Error> {
+        self.open.aim(&self.name, target, function)?;
+        Ok(self)
+    }
+
+    /// The object it is in, to be changed: its global variables, its maps.
+    pub const fn object(&mut self) -> &mut OpenObject {
+        &mut self.open
+    }
+
+    /// Verifies the program and makes its maps.
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenObject::load`].
+    pub fn load(self) -> Result<Program, Error> {
+        let object = self.open.load()?;
+        object.program(&self.name)
+    }
 }
 
 /// A loaded object: its programs are verified and ready, its maps are made and filled.
@@ -207,6 +265,39 @@ impl OpenObject {
             spec.attach_prog = place;
             spec.attach_btf_id = btf_id;
         }
+    }
+
+    /// One of its programs, to be loaded alone.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no such program.
+    pub fn program(mut self, name: &str) -> Result<OpenProgram, Error> {
+        self.choose(&[name])?;
+        Ok(OpenProgram { open: self, name: name.to_owned() })
+    }
+
+    /// Has a program attach to a function of another, which must be one of this runtime.
+    fn aim(
+        &mut self,
+        name: &str,
+        target: &Program,
+        function: &str,
+    ) -> Result<&mut ProgramSpec, Error> {
+        let id = target.object.facts.function_id(function).ok_or_else(|| Error::Attach {
+            program: name.to_owned(),
+            reason: format!(
+                "program {:?} has no function {function:?} that its types name",
+                target.name()
+            ),
+            errno: Errno::ENOENT,
+        })?;
+        let place = i32::try_from(self.targets.len()).unwrap_or(i32::MAX);
+        self.targets.push(target.clone());
+        let spec = self.program_mut(name)?;
+        spec.attach_prog = Some(place);
+        spec.attach_btf_id = id.0;
+        Ok(spec)
     }
 
     /// Sets a global variable: one of `.rodata`, `.data` or `.bss`.

@@ -20,7 +20,7 @@ mod attach;
 mod own;
 
 pub use attach::Hook;
-pub use collection::{Object, OpenObject, ProgramSpecExt};
+pub use collection::{Object, OpenObject, OpenProgram, ProgramSpecExt};
 pub use data::Data;
 pub use engine::{EngineChoice, EngineError};
 pub use error::{Error, LoadError, Place, Rejected};

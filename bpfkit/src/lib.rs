@@ -11,9 +11,9 @@ mod open;
 
 pub use bpf_runtime::{
     Array, Builder, Bytes, Caller, Clock, Data, EngineChoice, Entry, Error, Hash, Hook, KernelBtf,
-    Link, LinkInfo, LoadError, Map, MapInfo, Object, OpenObject, OwnProgram, Packet, PerCpuArray,
-    PerCpuHash, PerfEvents, Place, Plain, ProgArray, Program, ProgramInfo, ProgramType, Redirect,
-    Rejected, RingBuffer, Runtime, TestRun, TestRunOutput,
+    Link, LinkInfo, LoadError, Map, MapInfo, Object, OpenObject, OpenProgram, OwnProgram, Packet,
+    PerCpuArray, PerCpuHash, PerfEvents, Place, Plain, ProgArray, Program, ProgramInfo,
+    ProgramType, Redirect, Rejected, RingBuffer, Runtime, TestRun, TestRunOutput,
 };
 pub use open::{OpenElf, OpenError, btf_of, object_of};
 
