@@ -283,6 +283,11 @@ pub enum WalkError {
     },
 }
 
+/// A name in a message.
+fn shown(name: &str) -> Box<str> {
+    if name.is_empty() { "(anon)".into() } else { name.into() }
+}
+
 /// A member's elements: arrays of arrays are one long array.
 struct Elements {
     /// The size of all of them in bytes.
@@ -305,11 +310,26 @@ impl Btf {
     ///
     /// Linux: `btf_struct_walk`.
     pub fn walk(&self, id: TypeId, offset: u32, size: u32) -> Result<Found, WalkError> {
+        self.walk_on(id, offset, size, false)
+    }
+
+    /// The same for a walk that goes on into what an earlier one arrived at, perhaps through a union.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn walk_on(
+        &self,
+        id: TypeId,
+        offset: u32,
+        size: u32,
+        through_union: bool,
+    ) -> Result<Found, WalkError> {
         let mut id = id;
         let mut offset = offset;
-        let mut through_union = false;
+        let mut through_union = through_union;
         for _ in 0..MAX_CHAIN {
-            let not_composite = || WalkError::NotComposite { name: self.name_of(id).into() };
+            let not_composite = || WalkError::NotComposite { name: shown(self.name_of(id)) };
             let ty = self.get(id).ok_or_else(not_composite)?;
             let composite = ty.composite().ok_or_else(not_composite)?;
             if ty.code() == KindCode::Union && composite.len() != 1 {
@@ -320,7 +340,7 @@ impl Btf {
                 Step::Into { inner, at } => (id, offset) = (inner, at),
             }
         }
-        Err(WalkError::NoField { name: self.name_of(id).into(), offset })
+        Err(WalkError::NoField { name: shown(self.name_of(id)), offset })
     }
 
     fn step(
@@ -330,7 +350,7 @@ impl Btf {
         size: u32,
         through_union: bool,
     ) -> Result<Step, WalkError> {
-        let name = || ty.name().into();
+        let name = || shown(ty.name());
         let end = offset.saturating_add(size);
         let whole = ty.composite().map_or(0, |c| c.size);
         if end > whole {
@@ -355,7 +375,7 @@ impl Btf {
             if offset < start {
                 break;
             }
-            let member_name = || self.name(member.name_off).into();
+            let member_name = || shown(self.name(member.name_off));
             let elements = self
                 .elements(member.ty)
                 .ok_or_else(|| WalkError::Unsized { member: member_name() })?;

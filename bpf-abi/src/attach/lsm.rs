@@ -39,14 +39,6 @@ pub fn is_bool(name: &str) -> bool {
     BOOL.contains(&name)
 }
 
-/// Whether programs of control groups may set and get options of the hook's socket; and whether
-/// the socket is locked then.
-///
-/// Linux: `bpf_lsm_locked_sockopt_hooks`, `bpf_lsm_unlocked_sockopt_hooks`.
-pub fn socket_options(name: &str) -> bool {
-    SOCKET_OPTIONS.contains(&name)
-}
-
 /// Functions that are named like hooks.
 static SERVICES: &[&str] = &[
     "find_cgroup_shim",
@@ -86,14 +78,6 @@ static UNTRUSTED: &[&str] = &[
 ];
 
 static BOOL: &[&str] = &["xfrm_state_pol_flow_match", "audit_rule_known", "inode_xattr_skipcap"];
-
-static SOCKET_OPTIONS: &[&str] = &[
-    "sock_graft",
-    "inet_csk_clone",
-    "inet_conn_established",
-    "socket_post_create",
-    "socket_socketpair",
-];
 
 static SLEEPABLE: &[&str] = &[
     "bpf",

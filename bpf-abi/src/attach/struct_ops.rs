@@ -21,7 +21,7 @@ pub struct Ops {
     pub seen_as: Option<(&'static str, &'static str)>,
     /// What programs may write to.
     pub writable: &'static [Writable],
-    /// What is said of a structure without anything to write to.
+    /// What is said of a structure without anything to write to; empty if nothing is ever said.
     pub refusal: &'static str,
 }
 
@@ -43,13 +43,27 @@ impl Members {
     }
 }
 
-/// A kernel structure some of whose members programs may write to.
+/// A kernel structure that programs may write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Writable {
     /// The structure.
     pub structure: &'static str,
-    /// The members, by the names from the outermost structure in.
-    pub members: &'static [&'static str],
+    /// What of it may be written.
+    pub parts: Parts,
+}
+
+/// What of a structure may be written. Members are named from the outermost structure in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// All of it.
+    Whole,
+    /// Of some members as much as is wanted from their beginning, of others any part.
+    Members {
+        /// The former.
+        from_start: &'static [&'static str],
+        /// The latter.
+        anywhere: &'static [&'static str],
+    },
 }
 
 impl Ops {
@@ -83,7 +97,7 @@ static OPS: &[Ops] = &[
     Ops {
         name: "bpf_dummy_ops",
         sleepable: Members::Only(&["test_sleepable"]),
-        writable: &[Writable { structure: "bpf_dummy_ops_state", members: &["val"] }],
+        writable: &[Writable { structure: "bpf_dummy_ops_state", parts: Parts::Whole }],
         refusal: "only access for bpf_dummy_ops_state is supported",
         ..OTHERS
     },
@@ -93,17 +107,20 @@ static OPS: &[Ops] = &[
         seen_as: Some(("sock", "tcp_sock")),
         writable: &[Writable {
             structure: "tcp_sock",
-            members: &[
-                "sk_pacing_rate",
-                "sk_pacing_status",
-                "icsk_ca_priv",
-                "icsk_ack.pending",
-                "snd_cwnd",
-                "snd_cwnd_cnt",
-                "snd_cwnd_stamp",
-                "snd_ssthresh",
-                "ecn_flags",
-            ],
+            parts: Parts::Members {
+                from_start: &[
+                    "inet_conn.icsk_inet.sk.sk_pacing_rate",
+                    "inet_conn.icsk_inet.sk.sk_pacing_status",
+                    "inet_conn.icsk_ack.pending",
+                    "snd_cwnd",
+                    "snd_cwnd_cnt",
+                    "snd_cwnd_stamp",
+                    "snd_ssthresh",
+                    "ecn_flags",
+                    "app_limited",
+                ],
+                anywhere: &["inet_conn.icsk_ca_priv"],
+            },
         }],
         ..OTHERS
     },
@@ -121,8 +138,12 @@ static OPS: &[Ops] = &[
         ]),
         writable: &[Writable {
             structure: "task_struct",
-            members: &["scx.slice", "scx.dsq_vtime", "scx.disallow"],
+            parts: Parts::Members {
+                from_start: &[],
+                anywhere: &["scx.slice", "scx.dsq_vtime", "scx.disallow"],
+            },
         }],
+        refusal: "",
         ..OTHERS
     },
     Ops {

@@ -17,8 +17,8 @@ pub struct Hook<'a> {
     pub attach_type: Option<AttachType>,
     /// Whether the program may sleep.
     pub sleepable: bool,
-    /// What is attached to: an iterator's kind (`task`), `STRUCT.MEMBER` for `struct_ops`;
-    /// else empty.
+    /// What is attached to: an iterator's kind (`task`), `STRUCT.MEMBER` for `struct_ops`, a
+    /// security hook (`file_open`), a function; else empty.
     pub target: &'a str,
 }
 
@@ -532,18 +532,19 @@ hooks! {
             "xdp_get_buff_len" "skc_to_mptcp_sock"
         ]
         by ["get_smp_processor_id" "get_socket_ptr_cookie" "sk_storage_get_tracing" "sk_storage_delete_tracing" "xdp_get_buff_len_trace"];
-    StructOps [] any ["tcp_congestion_ops.init" "tcp_congestion_ops.ssthresh"] base
-        gets [
-            "setsockopt" "getsockopt" "sk_storage_get" "sk_storage_delete"
-            "tcp_send_ack" "ktime_get_coarse_ns"
-        ]
-        by ["sk_setsockopt" "sk_getsockopt"];
     StructOps [] any ["tcp_congestion_ops.release"] base
         gets [
             "sk_storage_get" "sk_storage_delete" "tcp_send_ack" "ktime_get_coarse_ns"
         ]
         by [];
+    StructOps [] any ["tcp_congestion_ops"] base
+        gets [
+            "setsockopt" "getsockopt" "sk_storage_get" "sk_storage_delete"
+            "tcp_send_ack" "ktime_get_coarse_ns"
+        ]
+        by ["sk_setsockopt" "sk_getsockopt"];
     StructOps [] any ["bpf_dummy_ops"] none gets [] by [];
+    StructOps [] any [] base gets [] by [];
     SkLookup [] any [] base
         gets [
             "perf_event_output" "sk_release" "sk_assign" "skc_to_tcp6_sock"
@@ -564,6 +565,31 @@ hooks! {
         ]
         by ["get_smp_processor_id" "get_socket_ptr_cookie" "sk_storage_get_tracing" "sk_storage_delete_tracing" "get_task_stack_sleepable" "xdp_get_buff_len_trace"];
     Netfilter [] any [] base gets [] by [];
+    Lsm [LsmCgroup] any ["sock_graft" "inet_csk_clone" "inet_conn_established" "socket_post_create" "socket_socketpair"] base
+        gets [
+            "probe_read" "perf_event_output" "get_stackid" "probe_read_str"
+            "get_socket_cookie" "get_stack" "sk_storage_get" "sk_storage_delete"
+            "skb_output" "xdp_output" "skc_to_tcp6_sock" "skc_to_tcp_sock"
+            "skc_to_tcp_timewait_sock" "skc_to_tcp_request_sock" "skc_to_udp6_sock"
+            "inode_storage_get" "inode_storage_delete" "d_path" "bprm_opts_set"
+            "ima_inode_hash" "sock_from_file" "get_func_ip" "skc_to_unix_sock"
+            "xdp_get_buff_len" "ima_file_hash" "skc_to_mptcp_sock" "get_local_storage"
+            "get_retval" "set_retval"
+            "setsockopt" "getsockopt"
+        ]
+        by ["get_smp_processor_id" "get_socket_ptr_cookie" "xdp_get_buff_len_trace" "sk_setsockopt" "sk_getsockopt"];
+    Lsm [LsmCgroup] any [] base
+        gets [
+            "probe_read" "perf_event_output" "get_stackid" "probe_read_str"
+            "get_socket_cookie" "get_stack" "sk_storage_get" "sk_storage_delete"
+            "skb_output" "xdp_output" "skc_to_tcp6_sock" "skc_to_tcp_sock"
+            "skc_to_tcp_timewait_sock" "skc_to_tcp_request_sock" "skc_to_udp6_sock"
+            "inode_storage_get" "inode_storage_delete" "d_path" "bprm_opts_set"
+            "ima_inode_hash" "sock_from_file" "get_func_ip" "skc_to_unix_sock"
+            "xdp_get_buff_len" "ima_file_hash" "skc_to_mptcp_sock" "get_local_storage"
+            "get_retval" "set_retval"
+        ]
+        by ["get_smp_processor_id" "get_socket_ptr_cookie" "xdp_get_buff_len_trace"];
     Lsm [] any [] base
         gets [
             "probe_read" "perf_event_output" "get_stackid" "probe_read_str"

@@ -12,6 +12,11 @@ refusals! {
         EINVAL NoHelper { id: i32 } "invalid func unknown#{id}";
         EINVAL NotHere { name: &'static str, id: i32 }
             "program of this type cannot use helper bpf_{name}#{id}";
+        EINVAL NotInProbe "helper call is not allowed in probe";
+        ENOTSUPP OnlyTraced { name: &'static str, id: u32 }
+            "func bpf_{name}#{id} supported only for fentry/fexit/fmod_ret programs";
+        ENOTSUPP NotTraced { name: &'static str, id: u32, prog_type: u32 }
+            "func bpf_{name}#{id} not supported for program type {prog_type}";
         EINVAL GplOnly "cannot call GPL-restricted function from non-GPL compatible program";
         EINVAL MightSleep "helper call might sleep in a non-sleepable prog";
         EINVAL SleepsInRcu { name: &'static str, id: i32 }

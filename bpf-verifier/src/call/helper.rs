@@ -1,11 +1,13 @@
 //! Helpers: contracts of `bpf-abi`, held against the registers.
 
+use bpf_abi::attach::{function, lsm};
 use bpf_abi::helper::hooks::Lookup;
 use bpf_abi::helper::{HelperFlags, HelperProto};
 use bpf_abi::map::{MapFlags, MapType};
-use bpf_abi::prog::ProgFlags;
+use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
 use bpf_isa::{Reg, Size, Width};
 
+use crate::attach::SignatureOf;
 use crate::call::{
     CallError, args, callback, clobber, forget_packets, map_compat, objects, release,
 };
@@ -32,14 +34,20 @@ pub(crate) mod id {
     pub(crate) const MAP_POP: u32 = 88;
     pub(crate) const MAP_PEEK: u32 = 89;
     pub(crate) const SPIN_LOCK: u32 = 93;
+    pub(crate) const SK_STORAGE_GET: u32 = 107;
+    pub(crate) const SK_STORAGE_DELETE: u32 = 108;
     pub(crate) const PROBE_READ_USER_STR: u32 = 114;
     pub(crate) const PROBE_READ_KERNEL_STR: u32 = 115;
     pub(crate) const GET_TASK_STACK: u32 = 141;
+    pub(crate) const D_PATH: u32 = 147;
+    pub(crate) const IMA_INODE_HASH: u32 = 161;
     pub(crate) const FOR_EACH_MAP_ELEM: u32 = 164;
     pub(crate) const SNPRINTF: u32 = 165;
     pub(crate) const TIMER_SET_CALLBACK: u32 = 170;
+    pub(crate) const GET_FUNC_IP: u32 = 173;
     pub(crate) const FIND_VMA: u32 = 180;
     pub(crate) const LOOP: u32 = 181;
+    pub(crate) const IMA_FILE_HASH: u32 = 193;
     pub(crate) const KPTR_XCHG: u32 = 194;
     pub(crate) const MAP_LOOKUP_PERCPU: u32 = 195;
     pub(crate) const DYNPTR_FROM_MEM: u32 = 197;
@@ -116,6 +124,9 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, number: i32) -> Result<Next, Reason>
     clobber(cx);
     returns::set_result(cx, &meta)?;
     check_map(cx, &meta)?;
+    if proto.id == id::GET_FUNC_IP {
+        check_traced(cx, proto)?;
+    }
     if proto.id == id::TAIL_CALL {
         return tail_call(cx);
     }
@@ -140,7 +151,37 @@ fn find(cx: &mut StepCx<'_, '_>, number: i32) -> Result<&'static HelperProto, Re
     if proto.flags.contains(HelperFlags::GPL_ONLY) && !crate::program::is_gpl(&spec.license) {
         return Err(CallError::GplOnly.into());
     }
+    if !is_allowed_here(cx, proto) {
+        return Err(CallError::NotInProbe.into());
+    }
     Ok(proto)
+}
+
+/// Whether the helper may be called from what the program attaches to.
+///
+/// Linux: `allowed` of a `struct bpf_func_proto`.
+fn is_allowed_here(cx: &StepCx<'_, '_>, proto: &HelperProto) -> bool {
+    let Some(signature) = &cx.env.signature else { return true };
+    let hook_sleeps = matches!(&signature.of, SignatureOf::Hook(hook) if lsm::may_sleep(hook));
+    let kind = cx.env.kind;
+    let attach = kind.expected_attach_type;
+    let is = |types: &[AttachType]| attach.is_some_and(|attach| types.contains(&attach));
+    match proto.id {
+        id::D_PATH if kind.prog_type == ProgType::Lsm => hook_sleeps,
+        id::D_PATH => {
+            let iterates = is(&[AttachType::TraceIter]);
+            let traces = matches!(signature.of, SignatureOf::Function);
+            iterates || (traces && function::may_name_paths(&signature.name))
+        }
+        id::IMA_INODE_HASH | id::IMA_FILE_HASH => hook_sleeps,
+        id::SK_STORAGE_GET | id::SK_STORAGE_DELETE if kind.prog_type == ProgType::Tracing => {
+            let own = signature.name.starts_with("bpf_sk_storage");
+            let probes = is(&[AttachType::TraceFentry, AttachType::TraceFexit]);
+            cx.env.target.is_none()
+                && (is(&[AttachType::TraceIter, AttachType::TraceRawTp]) || (probes && !own))
+        }
+        _ => true,
+    }
 }
 
 /// Whether the code at this point may sleep. Linux: `in_sleepable`.
@@ -320,6 +361,26 @@ fn check_map(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
         return Ok(());
     }
     Err(CallError::MapType { map_type: map_type.number(), name, id }.into())
+}
+
+/// Whether the program is entered from a function, so that there is an address to be told.
+///
+/// Linux: `check_get_func_ip`.
+fn check_traced(cx: &StepCx<'_, '_>, proto: &HelperProto) -> Result<(), Reason> {
+    let HelperProto { id, name, .. } = *proto;
+    let kind = cx.env.kind;
+    let probes = [AttachType::TraceFentry, AttachType::TraceFexit, AttachType::ModifyReturn];
+    match kind.prog_type {
+        ProgType::Kprobe => Ok(()),
+        ProgType::Tracing if kind.expected_attach_type.is_some_and(|ty| probes.contains(&ty)) => {
+            Ok(())
+        }
+        ProgType::Tracing => Err(CallError::OnlyTraced { name, id }.into()),
+        prog_type => {
+            let prog_type = prog_type.number();
+            Err(CallError::NotTraced { name, id, prog_type }.into())
+        }
+    }
 }
 
 /// A tail call that fails goes on; one that succeeds ends the function with any result.

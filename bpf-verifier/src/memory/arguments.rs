@@ -1,8 +1,10 @@
 //! Contexts that are the arguments of a kernel function, as its type describes them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bpf_abi::attach::iter::IterArg;
+use bpf_abi::attach::struct_ops::Parts;
 use bpf_abi::attach::{lsm, tracepoint};
 use bpf_abi::prog::{AttachType, ProgType};
 use bpf_btf::{Btf, KindCode, Type, TypeId};
@@ -12,7 +14,7 @@ use crate::call::prototype;
 use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::facts::ProgKind;
-use crate::memory::btf::find_struct;
+use crate::memory::btf::{find_struct, name_of};
 use crate::memory::{Access, MemoryError, What};
 use crate::scalar::Scalar;
 use crate::state::{BtfType, Number, Pointer, PointerKind, PtrFlags, Value};
@@ -80,7 +82,7 @@ fn argument(
         KindCode::Int | KindCode::Enum | KindCode::Enum64 if is_small(&resolved) => {
             Ok(number(cx, signature, is_result))
         }
-        KindCode::Struct => Ok(number(cx, signature, is_result)),
+        KindCode::Struct | KindCode::Union => Ok(number(cx, signature, is_result)),
         KindCode::Ptr if size != 8 => Err(format!("func '{name}' size {size} must be 8")),
         KindCode::Ptr => pointer(cx, signature, place, off, ty),
         _ => {
@@ -151,7 +153,7 @@ fn pointer(
     };
     let target = btf.resolve(to);
     // Bytes that nothing is known about: as safe as a number, and as useless.
-    if to.is_void() || target.is_some_and(|target| target.code() == KindCode::Int) {
+    if target.is_none_or(|target| matches!(target.code(), KindCode::Void | KindCode::Int)) {
         return Ok(Value::UNKNOWN);
     }
     if let SignatureOf::Program(kind) = signature.of {
@@ -180,7 +182,7 @@ fn pointer(
         "func '{name}' arg{place} has btf_id {} type {} '{}'\n",
         target.id.0,
         kind.name(),
-        target.name()
+        if target.name().is_empty() { "(anon)" } else { target.name() }
     ));
     if is_tracepoint && tracepoint::may_be_error(name, place) {
         cx.env
@@ -276,4 +278,60 @@ fn seen_as(
         Some((_, to)) => find_struct(cx.env, to).unwrap_or(own),
         None => own,
     }
+}
+
+/// Checks a write to a kernel object, which only some members of some structures may make.
+///
+/// Linux: `btf_struct_access` of a `struct bpf_verifier_ops`.
+pub(crate) fn check_write(
+    cx: &StepCx<'_, '_>,
+    ty: BtfType,
+    off: i64,
+    size: u32,
+) -> Result<(), Reason> {
+    let refused = |text: &str| Reason::from(MemoryError::BtfField { text: text.to_owned() });
+    let ops = match cx.env.signature.as_ref().map(|signature| &signature.of) {
+        Some(SignatureOf::Member(member)) => member.ops,
+        _ => return Err(MemoryError::BtfReadOnly.into()),
+    };
+    let name = name_of(cx.env, ty);
+    let Some(writable) = ops.writable.iter().find(|row| row.structure == name) else {
+        return Err(refused(ops.refusal));
+    };
+    let Some(btf) = cx.env.btf(ty.btf) else { return Err(MemoryError::BtfReadOnly.into()) };
+    let end = off + i64::from(size);
+    let (from_start, anywhere) = match writable.parts {
+        Parts::Whole if btf.size_of(ty.id).is_some_and(|whole| end <= i64::from(whole)) => {
+            return Ok(());
+        }
+        Parts::Whole => {
+            return Err(refused(&format!("write access at off {off} with size {size}")));
+        }
+        Parts::Members { from_start, anywhere } => (from_start, anywhere),
+    };
+    let places =
+        |names: &'static [&'static str]| names.iter().filter_map(|name| place_of(btf, ty.id, name));
+    let begun = places(from_start).find(|place| place.start == off);
+    let place = begun.or_else(|| places(anywhere).find(|place| place.contains(&off)));
+    match place {
+        Some(place) if end <= place.end => Ok(()),
+        _ if ops.refusal.is_empty() => Err(refused("")),
+        Some(place) => Err(refused(&format!(
+            "write access at off {off} with size {size} beyond the member of {name} ended at {}",
+            place.end
+        ))),
+        None => Err(refused(&format!("no write support to {name} at off {off}"))),
+    }
+}
+
+/// Where a member, named from the outermost structure in, begins and ends, in bytes.
+fn place_of(btf: &Btf, id: TypeId, path: &str) -> Option<Range<i64>> {
+    let (mut id, mut start) = (id, 0);
+    for name in path.split('.') {
+        let member = btf.member_by_name(id, name)?;
+        start += member.bit_offset / 8;
+        id = member.ty;
+    }
+    let size = btf.size_of(id)?;
+    Some(i64::from(start)..i64::from(start) + i64::from(size))
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bpf_abi::map::MapType;
-use bpf_btf::{KindCode, Target, WalkError};
+use bpf_btf::{Btf, KindCode, Target, TypeId, WalkError};
 use bpf_isa::Reg;
 
 use crate::cx::StepCx;
 use crate::env::Env;
 use crate::error::Reason;
-use crate::memory::{Access, MemoryError, What, loaded_unknown};
+use crate::memory::{Access, MemoryError, What, arguments};
 use crate::state::{BtfNo, BtfType, Pointer, PointerKind, PtrFlags, Value};
 use crate::step::null;
 
@@ -119,22 +119,39 @@ pub(crate) fn access(
 ) -> Result<(), Reason> {
     let size = access.size.bytes();
     let found = check_access(cx, pointer, access.base, off, size, access.what.writes())?;
-    let What::Load(into, _) = access.what else { return Ok(()) };
-    let value = match found {
-        Some((ty, flags)) => {
-            let mut loaded = Pointer::to(PointerKind::Btf { ty }).with(flags);
-            if loaded.maybe_null() {
-                loaded.id = Some(cx.fresh_id());
-            }
-            Value::Pointer(loaded)
-        }
-        None => Value::UNKNOWN,
-    };
-    cx.state.set(into, Some(value));
+    if let What::Load(into, _) = access.what {
+        let value = loaded(cx, found);
+        cx.state.set(into, Some(value));
+    }
     Ok(())
 }
 
-/// The type and trust of the pointer that is touched, if one is.
+/// What lies where a kernel object is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Touched {
+    /// A number, or bytes of one.
+    Number,
+    /// A pointer to bytes that nothing is known about.
+    Bytes,
+    /// A pointer to an object, and how far it is to be trusted.
+    Object(BtfType, PtrFlags),
+}
+
+/// What reading it yields. Linux: `mark_btf_ld_reg`.
+fn loaded(cx: &mut StepCx<'_, '_>, touched: Touched) -> Value {
+    let mut pointer = match touched {
+        Touched::Number => return Value::UNKNOWN,
+        Touched::Bytes => Pointer::to(PointerKind::Mem { size: 0, dynptr: None })
+            .with(PtrFlags::RDONLY | PtrFlags::UNTRUSTED),
+        Touched::Object(ty, flags) => Pointer::to(PointerKind::Btf { ty }).with(flags),
+    };
+    if pointer.maybe_null() {
+        pointer.id = Some(cx.fresh_id());
+    }
+    Value::Pointer(pointer)
+}
+
+/// What is touched there, if it may be.
 fn check_access(
     cx: &mut StepCx<'_, '_>,
     pointer: &Pointer,
@@ -142,9 +159,12 @@ fn check_access(
     off: i64,
     size: u32,
     write: bool,
-) -> Result<Option<(BtfType, PtrFlags)>, Reason> {
-    let PointerKind::Btf { ty } = pointer.kind else { return Ok(None) };
+) -> Result<Touched, Reason> {
+    let PointerKind::Btf { ty } = pointer.kind else { return Ok(Touched::Number) };
     let name = name_of(cx.env, ty);
+    if !crate::program::is_gpl(&cx.env.spec.license) && ty.btf == kernel(cx.env) {
+        return Err(MemoryError::BtfNotGpl { name }.into());
+    }
     if off < 0 {
         return Err(MemoryError::BtfNegative { reg, name, off }.into());
     }
@@ -161,7 +181,8 @@ fn check_access(
     let own =
         pointer.flags.contains(PtrFlags::ALLOC) && !pointer.flags.contains(PtrFlags::UNTRUSTED);
     if write && !own {
-        return Err(MemoryError::BtfReadOnly.into());
+        arguments::check_write(cx, ty, off, size)?;
+        return Ok(Touched::Number);
     }
     if own && let Some(record) = crate::call::fields::record_of(cx.env, pointer) {
         let at = u32::try_from(off).unwrap_or(u32::MAX);
@@ -171,41 +192,40 @@ fn check_access(
             return Err(MemoryError::BtfField { text }.into());
         }
     }
-    let Some(btf) = cx.env.btf(ty.btf).cloned() else { return Ok(None) };
+    let Some(btf) = cx.env.btf(ty.btf).cloned() else { return Ok(Touched::Number) };
     let at = u32::try_from(off).unwrap_or(u32::MAX);
-    let (mut id, mut at) = (ty.id, at);
+    let (mut id, mut at, mut through_union) = (ty.id, at, false);
     loop {
-        let found = btf.walk(id, at, size).map_err(|error| walk_error(&error))?;
-        match found.what {
-            Target::Scalar => return Ok(None),
-            Target::Composite(inner) => (id, at) = (inner, 0),
-            Target::Pointer { field, to } => {
-                if own {
-                    return Ok(None);
-                }
-                let Some(target) = btf.resolve(to) else { return Ok(None) };
-                if !matches!(target.code(), KindCode::Struct | KindCode::Union) {
-                    return Ok(None);
-                }
-                let field = btf.name(field).to_owned();
-                let parent = btf.name_of(id).to_owned();
-                let mut flags = PtrFlags::empty();
-                for tag in btf.type_tags(to) {
-                    match tag {
-                        "user" => flags |= PtrFlags::USER,
-                        "percpu" => flags |= PtrFlags::PERCPU,
-                        "rcu" => flags |= PtrFlags::RCU,
-                        _ => {}
-                    }
-                }
-                if found.through_union {
-                    flags |= PtrFlags::UNTRUSTED;
-                }
-                let flags = trust(cx, pointer, &parent, &field, flags);
-                let to = BtfType { btf: ty.btf, id: target.id };
-                return Ok(Some((to, flags)));
+        let found = btf.walk_on(id, at, size, through_union).map_err(|error| walk_error(&error))?;
+        through_union = found.through_union;
+        let (field, to) = match found.what {
+            Target::Scalar => return Ok(Touched::Number),
+            Target::Composite(inner) => {
+                (id, at) = (inner, 0);
+                continue;
+            }
+            Target::Pointer { field, to } => (field, to),
+        };
+        let target = btf.resolve(to).filter(|target| target.is_composite());
+        let Some(target) = target else { return Ok(Touched::Bytes) };
+        if own {
+            return Ok(Touched::Number);
+        }
+        let safe = safety(&btf, ty.id, btf.name(field), target.id);
+        let mut flags = PtrFlags::empty();
+        for tag in btf.type_tags(to) {
+            match tag {
+                "user" => flags |= PtrFlags::USER,
+                "percpu" => flags |= PtrFlags::PERCPU,
+                "rcu" => flags |= PtrFlags::RCU,
+                _ => {}
             }
         }
+        if through_union {
+            flags |= PtrFlags::UNTRUSTED;
+        }
+        let flags = trust(cx, pointer, safe, flags);
+        return Ok(Touched::Object(BtfType { btf: ty.btf, id: target.id }, flags));
     }
 }
 
@@ -219,32 +239,6 @@ fn walk_error(error: &WalkError) -> MemoryError {
     }
 }
 
-/// Fields whose pointers are as safe as the object they are in.
-///
-/// The columns: the structure, the field, what its pointer is.
-const SAFE: &[(&str, &str, Safe)] = &[
-    ("task_struct", "cpus_ptr", Safe::Rcu),
-    ("task_struct", "cgroups", Safe::Rcu),
-    ("task_struct", "real_parent", Safe::Rcu),
-    ("task_struct", "group_leader", Safe::Rcu),
-    ("cgroup", "kn", Safe::Rcu),
-    ("css_set", "dfl_cgrp", Safe::Rcu),
-    ("cgroup_subsys_state", "cgroup", Safe::Rcu),
-    ("mm_struct", "exe_file", Safe::RcuOrNull),
-    ("sk_buff", "sk", Safe::RcuOrNull),
-    ("request_sock", "sk", Safe::RcuOrNull),
-    ("bpf_iter_meta", "seq", Safe::Trusted),
-    ("bpf_iter__task", "meta", Safe::Trusted),
-    ("bpf_iter__task", "task", Safe::Trusted),
-    ("linux_binprm", "file", Safe::Trusted),
-    ("bpf_iter_task", "task", Safe::Trusted),
-    ("file", "f_inode", Safe::Trusted),
-    ("socket", "sk", Safe::TrustedOrNull),
-    ("dentry", "d_inode", Safe::TrustedOrNull),
-    ("vm_area_struct", "vm_mm", Safe::TrustedOrNull),
-    ("vm_area_struct", "vm_file", Safe::TrustedOrNull),
-];
-
 /// What the pointer in a field is, if its object is safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Safe {
@@ -254,39 +248,57 @@ enum Safe {
     TrustedOrNull,
 }
 
+/// What the kernel says of a field's pointer. Beside a structure there may be others, named after
+/// it, that repeat such fields of it.
+///
+/// Linux: `btf_nested_type_is_trusted`.
+fn safety(btf: &Btf, structure: TypeId, field: &str, to: TypeId) -> Option<Safe> {
+    let structure = btf.name_of(structure);
+    let among = |suffix: &str| {
+        let list = btf.by_name_kind(&format!("{structure}{suffix}"), KindCode::Struct);
+        list.and_then(|list| btf.get(list)?.composite()).is_some_and(|list| {
+            list.members().any(|member| {
+                btf.name(member.name_off) == field
+                    && btf.pointee(member.ty).is_some_and(|pointee| pointee.id == to)
+            })
+        })
+    };
+    [
+        ("__safe_trusted", Safe::Trusted),
+        ("__safe_trusted_or_null", Safe::TrustedOrNull),
+        ("__safe_rcu", Safe::Rcu),
+        ("__safe_rcu_or_null", Safe::RcuOrNull),
+    ]
+    .into_iter()
+    .find_map(|(suffix, safe)| among(suffix).then_some(safe))
+}
+
 /// How far a pointer is to be trusted that was found by walking another.
+///
+/// Linux: the second half of `check_ptr_to_btf_access`.
 fn trust(
     cx: &StepCx<'_, '_>,
     parent: &Pointer,
-    structure: &str,
-    field: &str,
-    mut flags: PtrFlags,
+    safe: Option<Safe>,
+    flags: PtrFlags,
 ) -> PtrFlags {
-    let trusted_flags = PtrFlags::TRUSTED | PtrFlags::RCU | PtrFlags::UNTRUSTED;
+    let plain = flags - (PtrFlags::TRUSTED | PtrFlags::RCU);
     if parent.flags.contains(PtrFlags::UNTRUSTED) {
         return PtrFlags::UNTRUSTED;
     }
     if !null::is_trusted(parent) && !parent.flags.contains(PtrFlags::RCU) {
-        return flags - (PtrFlags::TRUSTED | PtrFlags::RCU);
+        return plain;
     }
-    let safe = SAFE.iter().find(|row| row.0 == structure && row.1 == field).map(|row| row.2);
+    let or_null = PtrFlags::RCU | PtrFlags::MAYBE_NULL;
     match safe {
-        Some(Safe::Trusted) => return flags | PtrFlags::TRUSTED,
-        Some(Safe::TrustedOrNull) => return flags | PtrFlags::TRUSTED | PtrFlags::MAYBE_NULL,
-        Some(Safe::Rcu | Safe::RcuOrNull) | None => {}
-    }
-    if !in_rcu_section(cx) || parent.maybe_null() {
-        return PtrFlags::UNTRUSTED;
-    }
-    match safe {
+        Some(Safe::Trusted) => flags | PtrFlags::TRUSTED,
+        Some(Safe::TrustedOrNull) => flags | PtrFlags::TRUSTED | PtrFlags::MAYBE_NULL,
+        _ if !in_rcu_section(cx) || parent.maybe_null() => PtrFlags::UNTRUSTED,
         Some(Safe::Rcu) => flags | PtrFlags::RCU,
-        Some(Safe::RcuOrNull) => {
-            flags |= PtrFlags::RCU | PtrFlags::MAYBE_NULL;
-            flags - PtrFlags::UNTRUSTED
-        }
-        _ if flags.contains(PtrFlags::RCU) => flags | PtrFlags::MAYBE_NULL,
-        _ if flags.intersects(PtrFlags::PERCPU | PtrFlags::USER) => flags,
-        _ => flags - trusted_flags,
+        Some(Safe::RcuOrNull) => (flags | or_null) - PtrFlags::UNTRUSTED,
+        None if flags.contains(PtrFlags::RCU) => (flags | or_null) - PtrFlags::UNTRUSTED,
+        None if flags.intersects(PtrFlags::PERCPU | PtrFlags::USER) => flags,
+        None => plain,
     }
 }
 
@@ -360,13 +372,9 @@ pub(crate) fn map_access(
     let mut object = Pointer::to(PointerKind::Btf { ty });
     object.off = pointer.off;
     let found = check_access(cx, &object, reg, off, access.size.bytes(), false)?;
-    let What::Load(into, _) = access.what else { return Ok(()) };
-    match found {
-        Some((ty, flags)) => {
-            let loaded = Pointer::to(PointerKind::Btf { ty }).with(flags);
-            cx.state.set(into, Some(Value::Pointer(loaded)));
-        }
-        None => loaded_unknown(cx, access),
+    if let What::Load(into, _) = access.what {
+        let value = loaded(cx, found);
+        cx.state.set(into, Some(value));
     }
     Ok(())
 }
