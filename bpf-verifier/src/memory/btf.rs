@@ -276,12 +276,7 @@ fn safety(btf: &Btf, structure: TypeId, field: &str, to: TypeId) -> Option<Safe>
 /// How far a pointer is to be trusted that was found by walking another.
 ///
 /// Linux: the second half of `check_ptr_to_btf_access`.
-fn trust(
-    cx: &StepCx<'_, '_>,
-    parent: &Pointer,
-    safe: Option<Safe>,
-    flags: PtrFlags,
-) -> PtrFlags {
+fn trust(cx: &StepCx<'_, '_>, parent: &Pointer, safe: Option<Safe>, flags: PtrFlags) -> PtrFlags {
     let plain = flags - (PtrFlags::TRUSTED | PtrFlags::RCU);
     if parent.flags.contains(PtrFlags::UNTRUSTED) {
         return PtrFlags::UNTRUSTED;
