@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bpf_abi::exec::{Engine, ProgCounters, ProgEntry};
 use bpf_abi::image::Image;
 use bpf_interp::{Interp, PrepareError};
-use bpf_jit::{CompileError, Compiled, Jit, JitOptions};
+use bpf_jit::{CompileError, Compiled, Jit, JitOptions, SlotMode};
 use thiserror::Error;
 
 use crate::error::Error as RuntimeError;
@@ -50,13 +50,18 @@ pub(crate) enum Code {
 }
 
 impl Engines {
-    pub(crate) fn new(choice: EngineChoice, counts: bool) -> Result<Self, RuntimeError> {
+    pub(crate) fn new(
+        choice: EngineChoice,
+        counts: bool,
+        careful_slots: bool,
+    ) -> Result<Self, RuntimeError> {
+        let slots = if careful_slots { SlotMode::Displacement } else { SlotMode::Word };
+        let options = JitOptions { slots, ..JitOptions::default() };
         let jit = match choice {
-            EngineChoice::Auto => Jit::new(JitOptions::default()).ok(),
-            EngineChoice::Jit => Some(
-                Jit::new(JitOptions::default())
-                    .map_err(|error| RuntimeError::NoJit(Box::new(error)))?,
-            ),
+            EngineChoice::Auto => Jit::new(options).ok(),
+            EngineChoice::Jit => {
+                Some(Jit::new(options).map_err(|error| RuntimeError::NoJit(Box::new(error)))?)
+            }
             EngineChoice::Interp => None,
         };
         Ok(Self { jit, counts })

@@ -79,6 +79,7 @@ pub struct Builder {
     cpus: Option<NonZeroU32>,
     engine: EngineChoice,
     counts: bool,
+    careful_slots: bool,
     kernel_btf: KernelBtf,
     clock: Clock,
     seed: Option<u64>,
@@ -122,6 +123,15 @@ impl Builder {
         self
     }
 
+    /// Whether entries of compiled functions are changed in a way that asks less of the processor:
+    /// calls then always take a jump, whose displacement alone is exchanged. Costs a jump a call;
+    /// for processors that do not see an aligned store of eight bytes whole when they fetch code.
+    #[must_use]
+    pub const fn careful_slots(mut self, careful: bool) -> Self {
+        self.careful_slots = careful;
+        self
+    }
+
     /// Where the kernel's types come from; from the running kernel if not said.
     #[must_use]
     pub fn kernel_btf(mut self, kernel_btf: KernelBtf) -> Self {
@@ -158,7 +168,7 @@ impl Builder {
     /// Returns an error if compiled code was asked for and there can be none.
     pub fn build(self) -> Result<Runtime, Error> {
         let cpus = self.cpus.map_or_else(Cpus::available, Cpus::new);
-        let engines = Engines::new(self.engine, self.counts)?;
+        let engines = Engines::new(self.engine, self.counts, self.careful_slots)?;
         let random = Random::new(self.seed, cpus.count());
         let shared = Shared {
             cpus,
@@ -192,6 +202,7 @@ impl Runtime {
             cpus: None,
             engine: EngineChoice::default(),
             counts: false,
+            careful_slots: false,
             kernel_btf: KernelBtf::default(),
             clock: Clock::default(),
             seed: None,
@@ -217,6 +228,11 @@ impl Runtime {
     /// Whether programs that are loaded now count as compiled.
     pub fn jit_enabled(&self) -> bool {
         self.shared.compiles()
+    }
+
+    /// How many bytes of the memory for compiled code are free; `None` if there is no compiler.
+    pub fn free_code_memory(&self) -> Option<usize> {
+        Some(self.shared.engines.jit()?.free_memory())
     }
 
     /// The link that is pinned under a name.

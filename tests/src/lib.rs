@@ -7,6 +7,7 @@ pub mod kernel;
 pub mod places;
 pub mod text;
 pub mod filetest;
+pub mod torture;
 
 /// The examples of the pages that newcomers read, compiled so that they stay true.
 #[cfg(doctest)]

@@ -59,6 +59,12 @@ const COMMANDS: &[Command] = &[
         run: cases,
     },
     Command {
+        name: "torture",
+        takes: "replace [--seconds N] [--careful|--interp]",
+        what: "replace and probe functions at full speed while threads call them",
+        run: torture,
+    },
+    Command {
         name: "bench",
         takes: "[WHAT]",
         what: "our engines, the kernel and the peers, side by side",
@@ -121,6 +127,29 @@ fn bench(sh: &Shell, args: &[String]) -> anyhow::Result<()> {
         return Ok(());
     }
     release(sh, "bpf-bench", args)
+}
+
+/// Runs one of the tortures for as long as is said, built for speed.
+fn torture(sh: &Shell, args: &[String]) -> anyhow::Result<()> {
+    let (what, rest) = args.split_first().context("torture what? There is `replace`")?;
+    anyhow::ensure!(what == "replace", "no such torture: {what}");
+    let (mut seconds, mut test) = ("20", "functions_are_replaced_while_programs_run");
+    let mut rest = rest.iter().map(String::as_str);
+    while let Some(arg) = rest.next() {
+        match arg {
+            "--seconds" => seconds = rest.next().context("--seconds wants a number")?,
+            "--careful" => test = "functions_are_replaced_by_displacements_alone",
+            "--interp" => test = "interpreted_functions_are_replaced_while_programs_run",
+            other => anyhow::bail!("not understood: {other}"),
+        }
+    }
+    let _: u64 = seconds.parse().with_context(|| format!("{seconds:?} is no number"))?;
+    let run = ["test", "--quiet", "--release", "--package", "bpf-tests", "--test", "torture"];
+    cmd!(sh, "cargo {run...} -- --nocapture --exact {test}")
+        .env("BPFKIT_TORTURE", seconds)
+        .quiet()
+        .run()?;
+    Ok(())
 }
 
 /// Runs a folder of case scripts.

@@ -65,6 +65,12 @@ impl Program {
         self.link(None)
     }
 
+    /// The number of the type of a function of the program, by name: what extensions and probes are
+    /// loaded for.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        self.object.facts.function_id(name).map(|id| id.0)
+    }
+
     /// Attaches the extension to a function of another program that it fits too.
     ///
     /// # Errors
