@@ -9,8 +9,9 @@ use anyhow::Context as _;
 use bpfkit::prelude::*;
 
 use crate::contender::Runner;
+use crate::inputs;
 use crate::kernel::Kernel;
-use crate::programs::{self, named};
+use crate::programs::named;
 use crate::stats::{Times, cell};
 
 /// Entries a round.
@@ -32,7 +33,7 @@ impl Empty {
         let runtime = Runtime::builder().engine(engine).build()?;
         let object = runtime.open_file(&named("empty").path)?.load()?;
         let program = object.programs().first().context("an object of no program")?.clone();
-        let packet = program.packet(&programs::packet())?;
+        let packet = program.packet(&inputs::headers())?;
         let [entered, held, repeated] = std::array::from_fn(|_| Times::default());
         Ok(Self { _object: object, program, packet, entered, held, repeated })
     }
@@ -44,7 +45,7 @@ impl Empty {
         let runner = program.runner();
         let held = time(|| runner.run(packet))?;
         drop(runner);
-        let bytes = programs::packet();
+        let bytes = inputs::headers();
         let start = Instant::now();
         program.test_run(&TestRun::packet(&bytes).repeat(ENTRIES))?;
         let repeated = nanoseconds_each(start);
@@ -76,7 +77,7 @@ pub(crate) fn run(rounds: u32) -> anyhow::Result<()> {
         (Empty::load(EngineChoice::Jit)?, Empty::load(EngineChoice::Interp)?);
     let mut kernel = if bpf_oracle::kernel::available().is_ok() {
         let spec = bpf_object::read(&std::fs::read(&source.path)?, &source.name)?;
-        Some(Runner::new(Box::new(Kernel::load(&spec, &programs::packet())?))?)
+        Some(Runner::new(Box::new(Kernel::load(&spec, &inputs::headers())?))?)
     } else {
         None
     };

@@ -3,6 +3,7 @@
 use bpfkit::prelude::EngineChoice;
 
 use crate::contender::Runner;
+use crate::inputs;
 use crate::kernel::Kernel;
 use crate::ours::Ours;
 use crate::peers::{Rbpf, RbpfMode, Sbpf};
@@ -64,7 +65,7 @@ pub(crate) fn run(rounds: u32, names: &[String]) -> anyhow::Result<()> {
 
 impl Race {
     fn new(source: &Source) -> anyhow::Result<Self> {
-        let packet = programs::packet();
+        let packet = inputs::packet(&source.name);
         let mut jit = Vec::with_capacity(PLACES);
         for _ in 0..PLACES {
             jit.push(Ours::load(source, EngineChoice::Jit, &packet)?);

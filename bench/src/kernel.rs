@@ -2,12 +2,12 @@
 
 use anyhow::Context as _;
 use bpf_abi::Errno;
-use bpf_abi::map::MapSpec;
+use bpf_abi::map::{MapSpec, MapType};
 use bpf_abi::spec::{ObjectSpec, ProgramSpec, ReferenceTo};
 use bpf_oracle::kernel::{self, MapAttr, ProgAttr, TestRun};
 
 use crate::contender::{Contender, only_program};
-use crate::programs::element;
+use crate::inputs::{self, Shape};
 
 /// A program in the kernel.
 pub(crate) struct Kernel {
@@ -85,9 +85,19 @@ pub(crate) fn test_run(
 impl Contender for Kernel {
     fn reset(&mut self) -> anyhow::Result<()> {
         for (spec, map) in &self.maps {
-            for key in 0..spec.max_entries {
-                let value = element(&spec.name, spec.value_size);
-                map.update(&u32::to_le_bytes(key), &value).map_err(refused("an update"))?;
+            if spec.map_type == MapType::Hash {
+                for (key, _) in map.entries().map_err(refused("a walk"))? {
+                    map.delete(&key).map_err(refused("a removal"))?;
+                }
+            }
+            let shape = Shape {
+                name: &spec.name,
+                map_type: spec.map_type,
+                value_size: spec.value_size,
+                max_entries: spec.max_entries,
+            };
+            for (key, value) in inputs::entries(shape) {
+                map.update(&key, &value).map_err(refused("an update"))?;
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ mod stats;
 mod verify;
 #[cfg(feature = "engines")]
 mod programs;
+mod inputs;
 #[cfg(feature = "engines")]
 mod contender;
 #[cfg(feature = "engines")]

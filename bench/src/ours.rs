@@ -1,10 +1,12 @@
 //! Our engines, through the runtime, as its users enter them.
 
 use anyhow::Context as _;
+use bpf_abi::map::MapType;
 use bpfkit::prelude::*;
 
 use crate::contender::Contender;
-use crate::programs::{Source, element};
+use crate::inputs::{self, Shape};
+use crate::programs::Source;
 
 /// A program in a runtime.
 pub(crate) struct Ours {
@@ -31,10 +33,20 @@ impl Ours {
 impl Contender for Ours {
     fn reset(&mut self) -> anyhow::Result<()> {
         for (name, map) in self.object.maps() {
+            if map.map_type() == MapType::Hash {
+                for (key, _) in map.entries()? {
+                    map.delete(&key)?;
+                }
+            }
             let info = map.info();
-            for key in 0..info.max_entries {
-                let value = element(name, info.value_size);
-                map.update(&key.to_le_bytes(), &value, UpdateFlags::empty())?;
+            let shape = Shape {
+                name,
+                map_type: map.map_type(),
+                value_size: info.value_size,
+                max_entries: info.max_entries,
+            };
+            for (key, value) in inputs::entries(shape) {
+                map.update(&key, &value, UpdateFlags::empty())?;
             }
         }
         Ok(())

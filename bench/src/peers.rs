@@ -16,7 +16,7 @@ use solana_sbpf::program::{BuiltinProgram, FunctionRegistry, SBPFVersion};
 use solana_sbpf::vm::{CallFrame, Config, ContextObject, EbpfVm, ExecutionMode};
 
 use crate::contender::Contender;
-use crate::programs::element;
+use crate::inputs::element;
 
 /// Where the host keeps the packet's ends in an `xdp_md`, in words.
 const DATA: usize = 3;
@@ -74,8 +74,8 @@ impl Memory {
 
     fn reset(&mut self) {
         for map in &mut self.maps {
-            let element = element(&map.name, map.value_size);
-            for value in map.values.chunks_mut(map.stride) {
+            for (key, value) in (0..).zip(map.values.chunks_mut(map.stride)) {
+                let element = element(&map.name, key, map.value_size);
                 value[..element.len()].copy_from_slice(&element);
             }
         }

@@ -1,4 +1,4 @@
-//! The programs, the packet they run on, and what is in their maps.
+//! The programs.
 
 use std::path::PathBuf;
 
@@ -43,55 +43,13 @@ pub(crate) fn wanted(names: &[String]) -> anyhow::Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// The packet: bytes that look random, twenty small headers among them, and one word to find.
-pub(crate) fn packet() -> Vec<u8> {
-    let mut state = 0x0123_4567u32;
-    let mut bytes: Vec<u8> = (0..1500)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state.to_be_bytes()[0]
-        })
-        .collect();
-    for (n, header) in bytes.chunks_mut(64).take(20).enumerate() {
-        let is_v6 = n % 7 == 3;
-        let has_options = n % 5 == 4;
-        header[12..14].copy_from_slice(if is_v6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
-        header[14] = if has_options { 0x46 } else { 0x45 };
-        header[22] = 64;
-        header[23] = if n % 6 == 5 { 17 } else { 6 };
-        if n % 3 == 0 {
-            let ports = if has_options { 38 } else { 34 };
-            header[ports + 2..ports + 4].copy_from_slice(&80u16.to_be_bytes());
-        }
-    }
-    bytes[300..304].copy_from_slice(b"GET ");
-    bytes
-}
-
-/// What is in the elements of a map before a run: zeros, but for the table that is searched.
-pub(crate) fn element(map: &str, value_size: u32) -> Vec<u8> {
-    if map != "table" {
-        return vec![0; value_size as usize];
-    }
-    let words = 0..value_size / 4;
-    words.flat_map(|i| (i * 1024 + (i * 37) % 1000).to_le_bytes()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_sorted() {
-        let bytes = element("table", 4096);
-        let words: Vec<u32> =
-            bytes.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
-        assert!(words.is_sorted() && words.len() == 1024);
-    }
-
-    #[test]
-    fn there_are_twenty_three_programs() {
+    fn there_are_thirty_three_programs() {
         let programs = wanted(&[]).expect("the folder is committed");
-        assert_eq!(programs.len(), 23);
+        assert_eq!(programs.len(), 33);
     }
 }

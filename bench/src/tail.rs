@@ -5,8 +5,9 @@ use bpf_abi::limits::MAX_TAIL_CALLS;
 use bpf_oracle::kernel as linux;
 use bpfkit::prelude::*;
 
+use crate::inputs;
 use crate::kernel;
-use crate::programs::{self, named};
+use crate::programs::named;
 use crate::stats::{Times, cell};
 
 /// How often a chain is run in a round.
@@ -26,7 +27,7 @@ pub(crate) fn run(rounds: u32) -> anyhow::Result<()> {
         "{:24} {:>9} {:>9} {:>9}  (ns a tail call, medians)",
         "tail calls", "kernel", "jit", "interp"
     );
-    let packet = programs::packet();
+    let packet = inputs::headers();
     for (kind, what) in [("known", "index known at load"), ("unknown", "index not known")] {
         let (jit_object, jit) = ours(kind, EngineChoice::Jit)?;
         let (interp_object, interp) = ours(kind, EngineChoice::Interp)?;
