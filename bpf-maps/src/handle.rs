@@ -75,6 +75,15 @@ impl MapHandle {
             let key = unsafe { key.read_volatile() };
             return self.lookup_index(cpu, &key);
         }
+        // A copy of a known length is a few instructions, any other a call.
+        if self.key_size == 8 {
+            // SAFETY: [sized-by-map] there are eight bytes.
+            return self.map.lookup_addr(cpu, &unsafe { bytes_at::<8>(key) });
+        }
+        if self.key_size == 16 {
+            // SAFETY: [sized-by-map] there are sixteen bytes.
+            return self.map.lookup_addr(cpu, &unsafe { bytes_at::<16>(key) });
+        }
         let mut short = [0_u8; 64];
         let len = self.key_size as usize;
         if let Some(short) = short.get_mut(..len) {
@@ -107,6 +116,19 @@ impl MapHandle {
             MapLayout::Opaque | MapLayout::ProgArray { .. } => self.map.lookup_addr(cpu, key),
         }
     }
+}
+
+/// So many bytes of memory that a program may be writing to.
+///
+/// # Safety
+///
+/// `[sized-by-map]`: `from` must be the address of as many readable bytes.
+#[inline]
+#[expect(unsafe_code, reason = "reads bytes where a program left them")]
+unsafe fn bytes_at<const LEN: usize>(from: u64) -> [u8; LEN] {
+    let from = std::ptr::with_exposed_provenance::<[u8; LEN]>(wide(from));
+    // SAFETY: [sized-by-map] the caller promises them, and bytes are never misaligned.
+    unsafe { from.read() }
 }
 
 /// Copies bytes out of memory that a program may be writing to.

@@ -26,7 +26,7 @@ impl Lower<'_> {
         let result = match op {
             AluOp::Add => self.b.ins().iadd(a, b),
             AluOp::Sub => self.b.ins().isub(a, b),
-            AluOp::Mul => self.b.ins().imul(a, b),
+            AluOp::Mul => self.product(a, b, src, width),
             AluOp::Div => self.unsigned_division(Division::Quotient, a, b, src, width),
             AluOp::Mod => self.unsigned_division(Division::Remainder, a, b, src, width),
             AluOp::Or => self.b.ins().bor(a, b),
@@ -41,6 +41,20 @@ impl Lower<'_> {
         if op == AluOp::Add && matches!(src, Operand::Imm(_)) && self.counts_loops(dst) {
             self.hide(dst);
         }
+    }
+
+    /// `a * b`: by 3, 5 and 9 with one addition of a shifted register, which the processor does in
+    /// less time.
+    fn product(&mut self, a: Value, b: Value, src: Operand, width: Width) -> Value {
+        let shift = match src {
+            Operand::Imm(3) => 1,
+            Operand::Imm(5) => 2,
+            Operand::Imm(9) => 3,
+            Operand::Imm(_) | Operand::Reg(_) => return self.b.ins().imul(a, b),
+        };
+        let shift = self.b.ins().iconst(ty(width), shift);
+        let shifted = self.b.ins().ishl(a, shift);
+        self.b.ins().iadd(a, shifted)
     }
 
     /// `dst op= src`, signed.
@@ -179,10 +193,15 @@ impl Lower<'_> {
         if size == Size::DW { value } else { self.b.ins().uextend(I64, value) }
     }
 
-    /// Whether `dst`, to which a constant was just added, is soon compared with a constant.
+    /// Whether `dst`, to which a constant was just added, is soon compared with a constant, and
+    /// the loop then begins anew. In the first half of a loop that is laid out twice the new
+    /// value is best not made at all.
     fn counts_loops(&self, dst: Reg) -> bool {
         let block = &self.function.blocks[self.current];
-        let Exit::If { at, .. } = block.exit else { return false };
+        let Exit::If { at, taken, fallen } = block.exit else { return false };
+        if self.is_second_half(taken) || self.is_second_half(fallen) {
+            return false;
+        }
         let between = (self.pc.0 + 1..block.end.0).map(Pc);
         let insns = &self.unit.image.program;
         let kept = between.filter_map(|pc| insns.get(pc)).all(|insn| !insn.writes().contains(dst));

@@ -53,7 +53,7 @@ impl Lower<'_> {
 
     /// Whether `next` is the second half of the loop whose first is the current block. It comes
     /// next in the code: Cranelift puts there what a branch goes to if it is not taken.
-    fn is_second_half(&self, next: BlockNo) -> bool {
+    pub(super) fn is_second_half(&self, next: BlockNo) -> bool {
         let blocks = &self.function.blocks;
         next > self.current && blocks[next].start == blocks[self.current].start
     }

@@ -222,6 +222,9 @@ impl LpmTrie {
 
     /// The node of the longest prefix of this one.
     fn find(&self, prefix: Prefix<'_>) -> Option<NodeId> {
+        if prefix.data.len() <= WORD {
+            return self.find_in_words(prefix);
+        }
         let mut best = None;
         let mut node = self.get(Slot::Root);
         while node != 0 {
@@ -236,6 +239,31 @@ impl LpmTrie {
                 break;
             }
             node = self.nodes.child(node, prefix.side_at(length));
+        }
+        best
+    }
+
+    /// As [`find`](Self::find), if the data of a prefix is a word, as the addresses of IPv4 are.
+    fn find_in_words(&self, prefix: Prefix<'_>) -> Option<NodeId> {
+        let key = crate::bytes::word_of(prefix.data).swap_bytes();
+        let mut best = None;
+        let mut node = self.get(Slot::Root);
+        while node != 0 {
+            let [head, children, data, ..] = self.nodes.node(node) else { break };
+            let head = head.load(Ordering::Relaxed);
+            let length = (head & LOW) as u32;
+            let common = (data.load(Ordering::Relaxed).swap_bytes() ^ key).leading_zeros();
+            if length > prefix.length || common < length {
+                break;
+            }
+            if head & INNER == 0 {
+                best = Some(node);
+            }
+            if length == prefix.length {
+                break;
+            }
+            let side = key >> (63 - length) & 1;
+            node = (children.load(Ordering::Acquire) >> (32 * side) & LOW) as u32;
         }
         best
     }
