@@ -41,7 +41,8 @@ const BOUNDARIES: [u64; 14] = [
 ];
 
 /// The immediates among them, and some more.
-const IMMEDIATES: [i32; 12] = [0, 1, -1, 2, 7, 31, 32, 63, 0x7fff, -0x8000, i32::MAX, i32::MIN];
+const IMMEDIATES: [i32; 15] =
+    [0, 1, -1, 2, 3, 5, 7, 9, 31, 32, 63, 0x7fff, -0x8000, i32::MAX, i32::MIN];
 
 const WIDTHS: [Width; 2] = [Width::W32, Width::W64];
 
