@@ -44,6 +44,8 @@ pub struct Btf {
 struct NameIndex {
     hasher: DefaultHashBuilder,
     table: HashTable<u32>,
+    /// Those that have namesakes behind them, in order of their numbers once the index is made.
+    ambiguous: Vec<u32>,
 }
 
 /// A declaration tag, found by what it is attached to.
@@ -202,6 +204,22 @@ impl Btf {
         })
     }
 
+    /// Whether the type that [`by_name_kind`](Self::by_name_kind) found has namesakes of its kind.
+    pub fn has_namesakes(&self, id: TypeId) -> bool {
+        let Some(ty) = self.get(id) else { return false };
+        let is_first = |btf: &Self| {
+            btf.by_name.get_or_init(|| btf.index()).ambiguous.binary_search(&id.0).is_ok()
+        };
+        if id.0 >= self.first_id {
+            return is_first(self);
+        }
+        let Some(base) = &self.base else { return false };
+        let own = self.by_name.get_or_init(|| self.index());
+        let hash = own.hasher.hash_one((ty.code(), self.name_bytes(ty.name_off)));
+        let called = |id: &u32| self.is_called(*id, self.name_bytes(ty.name_off), ty.code());
+        base.has_namesakes(id) || own.table.find(hash, called).is_some()
+    }
+
     fn is_called(&self, id: u32, name: &[u8], kind: KindCode) -> bool {
         self.get(TypeId(id))
             .is_some_and(|ty| ty.code() == kind && self.name_bytes(ty.name_off) == name)
@@ -218,10 +236,14 @@ impl Btf {
         for id in self.first_id..self.end_id() {
             let Some((kind, name)) = key(id) else { continue };
             let hash = hasher.hash_one((kind, name));
-            if index.table.find(hash, |other| self.is_called(*other, name, kind)).is_none() {
-                index.table.insert_unique(hash, id, |id| hasher.hash_one(key(*id)));
+            match index.table.find(hash, |other| self.is_called(*other, name, kind)) {
+                Some(first) => index.ambiguous.push(*first),
+                None => {
+                    index.table.insert_unique(hash, id, |id| hasher.hash_one(key(*id)));
+                }
             }
         }
+        index.ambiguous.sort_unstable();
         index
     }
 

@@ -29,8 +29,6 @@ refusals! {
 
         // What interpreters cannot do.
         EINVAL KfuncInterpreted "calling kernel functions are not allowed in non-JITed programs";
-        EINVAL TailCallInterpreted
-            "tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls";
         EINVAL CallbackInterpreted "callbacks are not allowed in non-JITed programs";
 
         // Arguments.
@@ -70,6 +68,8 @@ refusals! {
         EINVAL MapType { map_type: u32, name: &'static str, id: u32 }
             "cannot pass map_type {map_type} into func bpf_{name}#{id}";
         EACCES MapReadOnly "write into map forbidden";
+        EINVAL TailCallInterpreted
+            "tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls";
         EINVAL NotProgArray "expected prog array map for tail call" => open;
         EINVAL StorageFlags "get_local_storage() doesn't support non-zero flags";
         ENOTSUPP NoCallbackForMap "callback function not allowed for map";
@@ -94,8 +94,11 @@ refusals! {
         EINVAL NotScalar { reg: Reg } "{reg} is not a scalar";
         EINVAL NotContext { arg: u32 } "arg#{arg} expects pointer to ctx";
         EINVAL MaybeNullArg { arg: u32 } "arg#{arg} is expected to be non-NULL";
+        EINVAL NotMemory { cause: String } "{cause}";
         EINVAL NotArena { reg: Reg } "{reg} is not a pointer to arena or scalar.";
         EINVAL ArgType { text: String } "{text}";
+        ENOENT NoArgType { text: String } "{text}";
+        ESRCH AmbiguousArgType { text: String } "{text}";
         EOPNOTSUPP ArgTags { arg: u32 } "arg#{arg} has unsupported set of tags";
 
         // Locks.

@@ -1,11 +1,13 @@
 //! Global functions: judged alone, by what BTF says of their arguments.
 
+use std::sync::Arc;
+
 use bpf_abi::helper::{ArgKind, ArgProto, TypeFlags};
 use bpf_abi::prog::ProgType;
 use bpf_btf::{Btf, TypeId};
 use bpf_isa::Reg;
 
-use crate::call::prototype::{Argument, Function};
+use crate::call::prototype::{Argument, Function, kind_text};
 use crate::call::{CallError, args, clobber, forget_packets, objects, sizes};
 use crate::cx::{Next, StepCx};
 use crate::env::Env;
@@ -149,7 +151,8 @@ fn check_argument(
             if let Some(pointer) = &pointer {
                 args::check_pointer_offset(reg, pointer)?;
             }
-            check_memory(cx, reg, size)?;
+            check_memory(cx, reg, size)
+                .map_err(|reason| CallError::NotMemory { cause: reason.to_string() })?;
             let maybe = pointer.is_some_and(|pointer| pointer.maybe_null());
             if maybe && !flags.contains(PtrFlags::MAYBE_NULL) {
                 return Err(CallError::MaybeNullArg { arg }.into());
@@ -318,12 +321,29 @@ fn expects(env: &mut Env<'_>, own: &Btf, argument: Argument, arg: u32) -> Result
     })
 }
 
-/// The kernel's type of the same name as the program's. Linux: `btf_get_ptr_to_btf_id`.
+/// The kernel's type of the same name and kind as the program's: there must be one and no more.
+///
+/// Linux: `btf_get_ptr_to_btf_id`.
 fn object(env: &mut Env<'_>, own: &Btf, to: TypeId, arg: u32) -> Result<BtfType, Reason> {
-    let name = own.resolve(to).map(|ty| ty.name().to_owned()).unwrap_or_default();
-    let name = name.split("___").next().unwrap_or_default().to_owned();
-    btf::find_struct(env, &name).ok_or_else(|| {
-        let text = format!("arg#{arg} type not found in the kernel's BTF: struct {name}");
-        CallError::ArgType { text }.into()
-    })
+    let ty = own.resolve(to).filter(|_| !to.is_void());
+    let code = ty.map(|ty| ty.code());
+    let (kind, name) = (kind_text(code), ty.map_or("", |ty| ty.name()));
+    // What follows three underscores tells apart flavours of one type.
+    let base = name.split_once("___").map_or(name, |(base, _)| base);
+    let (Some(code), false) = (code, base.is_empty()) else {
+        let text =
+            format!("arg#{arg} reference type('{kind} (anon)') candidate matching error: -22");
+        return Err(CallError::ArgType { text }.into());
+    };
+    let types = env.host.kernel_btf().map(Arc::clone);
+    let found = types.and_then(|types| Some((types.by_name_kind(base, code)?, types)));
+    let Some((id, types)) = found else {
+        let text = format!("arg#{arg} reference type('{kind} {name}') has no matches");
+        return Err(CallError::NoArgType { text }.into());
+    };
+    if types.has_namesakes(id) {
+        let text = format!("arg#{arg} reference type('{kind} {name}') is ambiguous");
+        return Err(CallError::AmbiguousArgType { text }.into());
+    }
+    Ok(BtfType { btf: env.use_btf(&types), id })
 }

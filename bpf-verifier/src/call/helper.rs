@@ -356,11 +356,16 @@ fn particular(
 fn check_map(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
     let Some((map, _)) = meta.map else { return Ok(()) };
     let map_type = cx.env.map(map).map_type;
-    let HelperProto { id, name, .. } = *meta.proto;
-    if map_compat::takes(id, map_type) {
+    let HelperProto { id: number, name, .. } = *meta.proto;
+    if map_compat::takes(number, map_type) {
+        // The kernel's interpreter cannot leave functions called from others.
+        let interpreted = number == id::TAIL_CALL && !cx.env.host.compiles();
+        if interpreted && cx.env.subprogs.len() > 1 {
+            return Err(CallError::TailCallInterpreted.into());
+        }
         return Ok(());
     }
-    Err(CallError::MapType { map_type: map_type.number(), name, id }.into())
+    Err(CallError::MapType { map_type: map_type.number(), name, id: number }.into())
 }
 
 /// Whether the program is entered from a function, so that there is an address to be told.

@@ -4,12 +4,15 @@
 //! demand no more of its callers than the function it replaces.
 
 use bpf_abi::ctx::ContextKind;
-use bpf_abi::prog::ProgType;
-use bpf_btf::{Btf, Kind, KindCode, TypeId};
+use bpf_abi::prog::{AttachType, ProgType};
+use bpf_btf::{Btf, Kind, KindCode, Type, TypeId};
 use bpf_isa::Reg;
 
 use crate::call::CallError;
 use crate::facts::ProgKind;
+
+/// What user programs know registers by.
+const USER_REGS: &str = "bpf_user_pt_regs_t";
 
 /// What a function says of an argument. Types are ids in the program's BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +128,7 @@ impl Function<'_> {
             return if tags.is_empty() { Ok(Argument::Dynptr) } else { Err(invalid()) };
         }
         if tags.trusted {
-            if !(Tags { trusted: false, nullable: false, ..tags }).is_empty() {
+            if tags.nonnull {
                 return Err(invalid());
             }
             return Ok(Argument::Trusted { ty: to, nullable: tags.nullable });
@@ -203,32 +206,80 @@ impl Function<'_> {
         Ok(tags)
     }
 
-    /// What may be tagged as the context. Linux: `btf_validate_prog_ctx_type`.
+    /// Checks what is tagged as the context. Linux: `btf_validate_prog_ctx_type`.
     fn check_context_type(&self, to: TypeId, arg: u32) -> Result<(), CallError> {
         let own = self.btf;
-        let wanted = context_name(self.kind);
-        let code = own.resolve(to).map(|ty| ty.code());
-        let void = to.is_void() || code.is_none() || code == Some(KindCode::Void);
-        if void || wanted.is_empty() || is_context(self.kind, own, to) {
+        let prog_type = self.kind.prog_type;
+        if prog_type == ProgType::Kprobe && is_user_regs(own, to) {
             return Ok(());
         }
-        let tracing = matches!(
-            self.kind.prog_type,
-            ProgType::Kprobe
-                | ProgType::PerfEvent
-                | ProgType::RawTracepoint
-                | ProgType::Tracing
-                | ProgType::RawTracepointWritable
-        );
-        let whole = code == Some(KindCode::Int) && own.size_of(to) == Some(8);
-        if tracing && (whole || named(own, to) == "bpf_user_pt_regs_t") {
+        let Some(ty) = own.resolve(to).filter(|_| !to.is_void()) else { return Ok(()) };
+        if ty.code() == KindCode::Void {
             return Ok(());
         }
-        if code == Some(KindCode::Struct) || !tracing {
+        if ty.name().is_empty() {
+            return Err(text(format!("arg#{arg} type doesn't have a name")));
+        }
+        let is_struct = ty.code() == KindCode::Struct;
+        if self.is_other_context(&ty) {
+            return Ok(());
+        }
+        let wanted = match prog_type {
+            ProgType::Kprobe => "pt_regs",
+            _ => context_name(self.kind),
+        };
+        if wanted.is_empty() {
+            return Err(text(format!("arg#{arg} should be void pointer")));
+        }
+        if !is_struct || ty.name() != wanted {
             return Err(text(format!("arg#{arg} should be `struct {wanted} *`")));
         }
-        Err(text(format!("arg#{arg} type is not a pointer to context")))
+        Ok(())
     }
+
+    /// Whether a type may be tagged as the context besides the one that the context has.
+    fn is_other_context(&self, ty: &Type<'_>) -> bool {
+        let is_word = ty.int().is_some_and(|int| int.size == 8);
+        let is_struct = ty.code() == KindCode::Struct;
+        match (self.kind.prog_type, self.kind.expected_attach_type) {
+            (ProgType::PerfEvent, _) => is_struct && ty.name() == "pt_regs",
+            (ProgType::Tracing, Some(AttachType::TraceRawTp)) => {
+                is_word || is_struct && ty.name() == "bpf_raw_tracepoint_args"
+            }
+            (ProgType::Tracing, Some(AttachType::TraceIter)) => {
+                is_struct && ty.name().starts_with("bpf_iter__")
+            }
+            (
+                ProgType::Tracing,
+                Some(AttachType::TraceFentry | AttachType::TraceFexit | AttachType::ModifyReturn),
+            )
+            | (
+                ProgType::RawTracepoint
+                | ProgType::RawTracepointWritable
+                | ProgType::Lsm
+                | ProgType::StructOps,
+                _,
+            ) => is_word,
+            (ProgType::Tracepoint | ProgType::Syscall | ProgType::Ext, _) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether a type is, behind qualifiers and typedefs, the one that user programs know registers
+/// by.
+fn is_user_regs(own: &Btf, id: TypeId) -> bool {
+    // More typedefs of one another are no type.
+    const MOST: usize = 32;
+    let mut ty = own.skip_qualifiers(id);
+    for _ in 0..MOST {
+        let Some(Type { kind: Kind::Typedef(to), .. }) = ty else { return false };
+        if ty.is_some_and(|ty| ty.name() == USER_REGS) {
+            return true;
+        }
+        ty = own.skip_qualifiers(to);
+    }
+    false
 }
 
 fn text(text: String) -> CallError {
@@ -275,7 +326,7 @@ fn is_dynptr(own: &Btf, to: TypeId) -> bool {
 /// The structure that programs of this kind get; empty if it has no name.
 fn context_name(kind: ProgKind) -> &'static str {
     match kind.prog_type {
-        ProgType::Kprobe => "bpf_user_pt_regs_t",
+        ProgType::Kprobe => USER_REGS,
         ProgType::CgroupSockAddr => "bpf_sock_addr",
         _ => match kind.context() {
             Some(ContextKind::Table(table)) => table.name,
@@ -313,7 +364,7 @@ pub(crate) fn kernel_context_name(kind: ProgKind) -> Option<&'static str> {
 /// Whether a pointer to this is one to the context. Linux: `btf_is_prog_ctx_type`.
 pub(crate) fn is_context(kind: ProgKind, own: &Btf, to: TypeId) -> bool {
     let wanted = context_name(kind);
-    if wanted == "bpf_user_pt_regs_t" && named(own, to) == wanted {
+    if wanted == USER_REGS && named(own, to) == wanted {
         return true;
     }
     let Some(ty) = own.resolve(to) else { return false };
@@ -323,7 +374,7 @@ pub(crate) fn is_context(kind: ProgKind, own: &Btf, to: TypeId) -> bool {
     let name = ty.name();
     name == wanted
         || matches!((wanted, name), ("__sk_buff", "sk_buff") | ("xdp_md", "xdp_buff"))
-        || (wanted == "bpf_user_pt_regs_t" && name == "pt_regs")
+        || (wanted == USER_REGS && name == "pt_regs")
 }
 
 /// The name of a type without qualifiers, a typedef's being its own.

@@ -91,9 +91,24 @@ fn or_null(cx: &mut StepCx<'_, '_>, kind: PointerKind) -> Value {
     Value::Pointer(pointer)
 }
 
-/// Whether the context is mere bytes, which helpers may read and write.
-pub(crate) fn is_bytes(cx: &StepCx<'_, '_>) -> bool {
-    cx.env.kind.prog_type == ProgType::Syscall
+/// Whether the context is as it is, so that callees may read and write it as far as the program
+/// itself may.
+///
+/// Linux: program types without `convert_ctx_access`.
+pub(crate) const fn is_bytes(cx: &StepCx<'_, '_>) -> bool {
+    matches!(
+        cx.env.kind.prog_type,
+        ProgType::Kprobe
+            | ProgType::Tracepoint
+            | ProgType::RawTracepoint
+            | ProgType::RawTracepointWritable
+            | ProgType::Tracing
+            | ProgType::Lsm
+            | ProgType::StructOps
+            | ProgType::CgroupDevice
+            | ProgType::Netfilter
+            | ProgType::Syscall
+    )
 }
 
 /// Memory of the context that is handed to a callee: as much as its last byte allows.
