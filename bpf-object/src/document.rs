@@ -69,11 +69,20 @@ impl Writer<'_> {
                 }
             }
         }
-        if let Some(AttachTo::Kernel(name)) = &program.attach_to {
-            let mut target = Fields::default();
-            target.text("name", name);
-            target.text("kind", "hook");
-            fields.raw("attach_btf", &target.object());
+        let mut target = Fields::default();
+        match &program.attach_to {
+            Some(AttachTo::Kernel(name)) => {
+                target.text("name", name);
+                target.text("kind", "hook");
+                fields.raw("attach_btf", &target.object());
+            }
+            Some(AttachTo::StructOps { name, member }) => {
+                target.text("name", name);
+                target.text("kind", "struct");
+                target.text("member", member);
+                fields.raw("attach_btf", &target.object());
+            }
+            Some(AttachTo::Function(_) | AttachTo::Other(_)) | None => {}
         }
         fields.object()
     }

@@ -8,6 +8,7 @@ mod section;
 mod maps;
 mod globals;
 mod functions;
+mod struct_ops;
 mod relocate;
 mod types;
 mod externs;
@@ -133,6 +134,7 @@ pub fn read_with(bytes: &[u8], name: &str, options: &Options) -> Result<ObjectSp
         debug: &debug,
     };
 
+    let members = struct_ops::members(&elf, btf.as_ref(), &functions.programs)?;
     let license = text(&elf, "license");
     let btf = btf.map(Arc::new);
     let mut programs = Vec::new();
@@ -140,6 +142,11 @@ pub fn read_with(bytes: &[u8], name: &str, options: &Options) -> Result<ObjectSp
     for function in &functions.programs {
         let linked = relocate::link(&object, *function, &mut budget)?;
         let mut program = describe(&elf, *function);
+        if program.prog_type == ProgType::StructOps {
+            program.attach_to = members.get(&(function.section, function.start)).cloned();
+            // Without a structure it would be for nothing.
+            program.autoload &= program.attach_to.is_some();
+        }
         program.license.clone_from(&license);
         program.func_info = debug.func_info(&linked.parts);
         program.line_info = debug.line_info(&linked.parts);

@@ -23,8 +23,6 @@ enum Rest {
     Kernel,
     /// A function of another program.
     Function,
-    /// A member of a kernel structure.
-    StructOps,
     /// Something else.
     Other,
 }
@@ -180,8 +178,8 @@ sections! {
     "cgroup/getsockopt" exact CgroupSockopt CgroupGetsockopt [] Other;
     "cgroup/setsockopt" exact CgroupSockopt CgroupSetsockopt [] Other;
     "cgroup/dev" exact CgroupDevice CgroupDevice [] Other;
-    "struct_ops" prefix StructOps CgroupInetIngress [] StructOps;
-    "struct_ops.s" prefix StructOps CgroupInetIngress [SLEEPABLE] StructOps;
+    "struct_ops" prefix StructOps CgroupInetIngress [] Other;
+    "struct_ops.s" prefix StructOps CgroupInetIngress [SLEEPABLE] Other;
     "sk_lookup" exact SkLookup SkLookup [] Other;
     "netfilter" exact Netfilter Netfilter [] Other;
 }
@@ -210,7 +208,6 @@ pub fn section_meaning(name: &str) -> Option<SectionMeaning> {
         Some(match row.rest {
             Rest::Kernel => AttachTo::Kernel(rest.to_owned()),
             Rest::Function => AttachTo::Function(rest.to_owned()),
-            Rest::StructOps => AttachTo::StructOps { name: String::new(), member: rest.to_owned() },
             Rest::Other => AttachTo::Other(rest.to_owned()),
         })
     };

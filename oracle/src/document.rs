@@ -133,6 +133,8 @@ pub struct AttachBtf {
     pub name: String,
     /// `func`, `struct` or `hook`.
     pub kind: String,
+    /// The member of a `struct`, where `expected_attach_type` does not say its number.
+    pub member: Option<String>,
 }
 
 /// A test run.

@@ -75,6 +75,7 @@ struct Prepared {
     func_info: (Vec<u8>, u32),
     line_info: (Vec<u8>, u32),
     attach_btf_id: u32,
+    expected_attach_type: u32,
     fd_array: Vec<i32>,
     prog_type: u32,
     maps: Vec<Map>,
@@ -100,6 +101,7 @@ impl Prepared {
             func_info: info(&document.func_info, document.func_info_rec_size, 8)?,
             line_info: info(&document.line_info, document.line_info_rec_size, 16)?,
             attach_btf_id: attach_id(document)?,
+            expected_attach_type: attach_type(document)?,
             fd_array: document.fd_array.iter().map(|n| maps.get(*n).map_or(-1, Map::fd)).collect(),
             prog_type: document.prog_type_number().map_err(Early::format)?,
             btf,
@@ -111,7 +113,7 @@ impl Prepared {
         ProgAttr {
             name: document.name.as_deref().unwrap_or(""),
             prog_type: self.prog_type,
-            expected_attach_type: document.expected_attach_type,
+            expected_attach_type: self.expected_attach_type,
             flags: document.prog_flags,
             kern_version: document.kern_version,
             license: document.license.as_deref().unwrap_or("GPL"),
@@ -319,20 +321,42 @@ fn attach_id(document: &Document) -> Result<u32, Early> {
         ("hook", TRACE_ITER) => (format!("bpf_iter_{name}"), KindCode::Func),
         _ => (name.clone(), KindCode::Func),
     };
-    kernel_type(&name, &[kind]).ok_or_else(|| Early {
+    kernel_type(&name, &[kind, KindCode::Typedef]).ok_or_else(|| Early {
         stage: "attach",
         errno: Errno::ENOENT,
         text: format!("nothing called {name} to attach to"),
     })
 }
 
-/// The number of a type of the running kernel's BTF.
-fn kernel_type(name: &str, kinds: &[KindCode]) -> Option<u32> {
+/// The attach type: of a function of a kernel structure, its number among the members.
+fn attach_type(document: &Document) -> Result<u32, Early> {
+    let Some(attach) = &document.attach_btf else { return Ok(document.expected_attach_type) };
+    let Some(member) = &attach.member else { return Ok(document.expected_attach_type) };
+    let place = kernel().and_then(|btf| {
+        let id = btf.by_name_kind(&attach.name, KindCode::Struct)?;
+        let place =
+            btf.get(id)?.composite()?.members().position(|of| btf.name(of.name_off) == member);
+        u32::try_from(place?).ok()
+    });
+    place.ok_or_else(|| Early {
+        stage: "attach",
+        errno: Errno::ENOENT,
+        text: format!("{} has no member {member}", attach.name),
+    })
+}
+
+/// The running kernel's types.
+fn kernel() -> Option<&'static Arc<bpf_btf::Btf>> {
     static KERNEL: OnceLock<Option<Arc<bpf_btf::Btf>>> = OnceLock::new();
-    let btf = KERNEL.get_or_init(|| {
+    let read = || {
         let bytes = std::fs::read("/sys/kernel/btf/vmlinux").ok()?;
         bpf_btf::Btf::parse(&bytes).ok().map(Arc::new)
-    });
-    let btf = btf.as_ref()?;
+    };
+    KERNEL.get_or_init(read).as_ref()
+}
+
+/// The number of a type of the running kernel's BTF.
+fn kernel_type(name: &str, kinds: &[KindCode]) -> Option<u32> {
+    let btf = kernel()?;
     kinds.iter().find_map(|kind| btf.by_name_kind(name, *kind)).map(|id| id.0)
 }

@@ -11,7 +11,7 @@ use bpf_oracle::report::Report;
 use bpfkit::abi::Errno;
 use bpfkit::abi::map::{MapFlags, MapInit, MapInitValue, MapSpec, MapType};
 use bpfkit::abi::prog::{AttachType, ProgFlags, ProgType};
-use bpfkit::abi::spec::{InfoBlob, ProgramSpec};
+use bpfkit::abi::spec::{AttachTo, InfoBlob, ProgramSpec};
 use bpfkit::btf::{Btf, KindCode};
 use bpfkit::isa::Slot;
 use bpfkit::verifier::described::DescribedWorld;
@@ -149,6 +149,10 @@ fn prepare(
         program.license.clone_from(license);
     }
     program.attach_btf_id = attach_id(document, kernel)?;
+    program.attach_to = document.attach_btf.as_ref().and_then(|attach| {
+        let (name, member) = (attach.name.clone(), attach.member.clone()?);
+        Some(AttachTo::StructOps { name, member })
+    });
     program.btf = btf;
     if program.btf.is_some() {
         program.func_info = info(&document.func_info, document.func_info_rec_size, 8)?;
