@@ -356,7 +356,7 @@ fn kernel() -> Option<&'static Arc<bpf_btf::Btf>> {
 }
 
 /// The number of a type of the running kernel's BTF.
-fn kernel_type(name: &str, kinds: &[KindCode]) -> Option<u32> {
+pub(crate) fn kernel_type(name: &str, kinds: &[KindCode]) -> Option<u32> {
     let btf = kernel()?;
     kinds.iter().find_map(|kind| btf.by_name_kind(name, *kind)).map(|id| id.0)
 }

@@ -4,6 +4,7 @@
 pub mod document;
 pub mod hex;
 pub mod report;
+pub mod facts;
 #[cfg(target_os = "linux")]
 pub mod judge;
 #[cfg(target_os = "linux")]

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask oracle raw FILE.json|- [--log-level N]... [--log] [--run]
+       cargo xtask oracle facts [--write] [TOPIC]...
        cargo xtask oracle available
 
 raw        reads raw documents and prints a report a line; --log-level may be given
            more than once: one load each, the first decides (default: 4, then 1);
            --log puts the texts in, --run makes the documents' test runs
+facts      asks the kernel again all that oracle/facts records, and prints what differs;
+           --write records what it says now
 available  says whether this process may ask the kernel at all";
 
 fn main() -> ExitCode {
@@ -38,6 +41,9 @@ fn run(args: Vec<String>) -> Result<(), String> {
     if command.as_deref() == Some("available") {
         bpf_oracle::kernel::available().map_err(|errno| format!("not available here: {errno}"))?;
         return writeln!(out, "available").map_err(|error| error.to_string());
+    }
+    if command.as_deref() == Some("facts") {
+        return facts(&args.collect::<Vec<_>>(), &mut out);
     }
     if command.as_deref() != Some("raw") {
         return Err(USAGE.to_owned());
@@ -80,4 +86,48 @@ fn run(args: Vec<String>) -> Result<(), String> {
         writeln!(out, "{report}").map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// Asks the kernel again, and compares its answers with those that are recorded.
+#[cfg(target_os = "linux")]
+fn facts(args: &[String], out: &mut impl std::io::Write) -> Result<(), String> {
+    use bpf_oracle::facts::{Record, TOPICS, ask};
+
+    bpf_oracle::kernel::available()
+        .map_err(|errno| format!("the kernel may not be asked here: {errno}"))?;
+    let write = args.iter().any(|arg| arg == "--write");
+    let names: Vec<&String> = args.iter().filter(|arg| *arg != "--write").collect();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("facts");
+    let text = |error: std::io::Error| error.to_string();
+    let mut differing = 0;
+    for topic in
+        TOPICS.iter().filter(|topic| names.is_empty() || names.contains(&&topic.name.to_owned()))
+    {
+        let path = folder.join(format!("{}.txt", topic.name));
+        let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+        let recorded =
+            Record::parse(&recorded).map_err(|line| format!("{}: {line}", topic.name))?;
+        let mut said = Record::default();
+        let mut different = Vec::new();
+        (topic.questions)(&mut |question| {
+            let Some(answer) = ask(&question) else { return };
+            if recorded.get(&question.group, &question.item) != Some(&answer) {
+                different.push((question.group.clone(), question.item.clone(), answer.clone()));
+            }
+            said.add(&question.group, question.item, answer);
+        });
+        writeln!(out, "{}: {} questions, {} differ", topic.name, said.len(), different.len())
+            .map_err(text)?;
+        if write {
+            let header = format!("# {}\n\n", topic.about);
+            std::fs::write(&path, header + &said.to_text()).map_err(text)?;
+            continue;
+        }
+        for (group, item, answer) in &different {
+            let was = recorded.get(group, item).unwrap_or("(nothing)");
+            writeln!(out, "  {group} {item:?}: {answer}; recorded: {was}").map_err(text)?;
+        }
+        differing += different.len();
+    }
+    if differing == 0 { Ok(()) } else { Err(format!("{differing} answers differ")) }
 }

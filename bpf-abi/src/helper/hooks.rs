@@ -46,11 +46,45 @@ impl Hook<'_> {
         let Some(row) = self.row() else { return Lookup::NotHere(first.proto.name) };
         let name = first.proto.name;
         let here = row.extra.contains(&name) || (row.base && BASE.contains(&name));
+        let here = self.sees_result(name).unwrap_or(here);
         if !here {
             return Lookup::NotHere(name);
         }
         let chosen = others.iter().find(|other| row.by.contains(&other.linux)).unwrap_or(first);
         Lookup::Found(&chosen.proto)
+    }
+
+    /// Whether the program may get and set what its control group's hook returns, if the helper
+    /// with this name does that and the attach type alone decides: programs of these types are
+    /// loaded with any.
+    ///
+    /// Linux: `cgroup_common_func_proto`.
+    fn sees_result(&self, helper: &str) -> Option<bool> {
+        use AttachType as A;
+        let any = matches!(
+            self.prog_type,
+            ProgType::CgroupDevice | ProgType::CgroupSysctl | ProgType::SockOps
+        );
+        if !any || !matches!(helper, "get_retval" | "set_retval") {
+            return None;
+        }
+        Some(!matches!(
+            self.attach_type,
+            Some(
+                A::CgroupInetIngress
+                    | A::CgroupInetEgress
+                    | A::CgroupSockOps
+                    | A::CgroupUdp4Recvmsg
+                    | A::CgroupUdp6Recvmsg
+                    | A::CgroupUnixRecvmsg
+                    | A::CgroupInet4Getpeername
+                    | A::CgroupInet6Getpeername
+                    | A::CgroupUnixGetpeername
+                    | A::CgroupInet4Getsockname
+                    | A::CgroupInet6Getsockname
+                    | A::CgroupUnixGetsockname
+            )
+        ))
     }
 
     /// The first row that fits: rows with more conditions stand before those with fewer.

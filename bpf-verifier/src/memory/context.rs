@@ -52,8 +52,7 @@ pub(crate) fn access(
             let size = i64::from(access.size.bytes());
             let hidden = from < 0 && off < 8 && off + size > 0;
             let fits = off >= from && off + size <= to && !hidden;
-            let aligned = from >= 0 || off % size == 0;
-            if !fits || !aligned || (access.what.writes() && !write) {
+            if !fits || off % size != 0 || (access.what.writes() && !write) {
                 return Err(refused().into());
             }
             let end = u32::try_from(off + size).unwrap_or(0);

@@ -242,6 +242,9 @@ pub enum ProgramError {
     /// A kernel function of a module is called, but the module's types are not known.
     #[error("failed to find BTF for kernel function")]
     KfuncModule,
+    /// A kernel function asks a device about a packet, and the program is bound to none.
+    #[error("metadata kfuncs require device-bound program")]
+    KfuncDeviceBound,
     /// There are more kernel functions called than may be.
     #[error("too many different kernel function calls")]
     TooManyKfuncs,
@@ -356,6 +359,7 @@ impl Refusal for ProgramError {
             | Self::VariableSize { .. }
             | Self::KfuncLicense
             | Self::KfuncModule
+            | Self::KfuncDeviceBound
             | Self::KfuncId { .. }
             | Self::ThrowInCallback { .. }
             | Self::ExceptionCallbackCalled { .. }

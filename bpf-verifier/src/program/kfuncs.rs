@@ -38,6 +38,10 @@ const SLEEPERS: &[&str] = &[
     "css_rstat_flush",
 ];
 
+/// Kernel functions that ask a device about a packet. Linux: `xdp_metadata_kfunc_ids`.
+const METADATA: &[&str] =
+    &["bpf_xdp_metadata_rx_hash", "bpf_xdp_metadata_rx_timestamp", "bpf_xdp_metadata_rx_vlan_tag"];
+
 /// The kernel functions that a program calls.
 #[derive(Debug, Default)]
 pub(super) struct Called {
@@ -69,8 +73,11 @@ impl Called {
         if self.known.len() == MAX_KFUNCS {
             return Err(ProgramError::TooManyKfuncs);
         }
-        if function(types, id).is_none() {
-            return Err(ProgramError::KfuncId { id: id.cast_unsigned() });
+        match function(types, id) {
+            None => return Err(ProgramError::KfuncId { id: id.cast_unsigned() }),
+            // No program here is bound to a device.
+            Some(name) if METADATA.contains(&name) => return Err(ProgramError::KfuncDeviceBound),
+            Some(_) => {}
         }
         self.known.push((id, btf));
         Ok(())
