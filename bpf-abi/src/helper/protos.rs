@@ -145,12 +145,12 @@ protos! {
     74 "lwt_seg6_store_bytes" "lwt_seg6_store_bytes" [CHANGES_PKT_DATA] ([Ctx], [Anything], [Mem RDONLY], [ConstSize]) -> [Integer];
     75 "lwt_seg6_adjust_srh" "lwt_seg6_adjust_srh" [CHANGES_PKT_DATA] ([Ctx], [Anything], [Anything]) -> [Integer];
     76 "lwt_seg6_action" "lwt_seg6_action" [CHANGES_PKT_DATA] ([Ctx], [Anything], [Mem RDONLY], [ConstSize]) -> [Integer];
-    77 "rc_repeat" "rc_repeat_proto" [GPL_ONLY] ([Ctx]) -> [Integer];
-    78 "rc_keydown" "rc_keydown_proto" [GPL_ONLY] ([Ctx], [Anything], [Anything], [Anything]) -> [Integer];
+    77 "rc_repeat" "rc_repeat" [GPL_ONLY] ([Ctx]) -> [Integer];
+    78 "rc_keydown" "rc_keydown" [GPL_ONLY] ([Ctx], [Anything], [Anything], [Anything]) -> [Integer];
     79 "skb_cgroup_id" "skb_cgroup_id" [] ([Ctx]) -> [Integer];
     80 "get_current_cgroup_id" "get_current_cgroup_id" [] () -> [Integer];
     81 "get_local_storage" "get_local_storage" [] ([ConstMapPtr], [Anything]) -> [MapValue];
-    82 "sk_select_reuseport" "sk_select_reuseport_proto" [] ([Ctx], [ConstMapPtr], [MapKey], [Anything]) -> [Integer];
+    82 "sk_select_reuseport" "sk_select_reuseport" [] ([Ctx], [ConstMapPtr], [MapKey], [Anything]) -> [Integer];
     83 "skb_ancestor_cgroup_id" "skb_ancestor_cgroup_id" [] ([Ctx], [Anything]) -> [Integer];
     84 "sk_lookup_tcp" "tc_sk_lookup_tcp" [PKT_ACCESS ACQUIRES_REF] ([Ctx], [Mem RDONLY], [ConstSizeOrZero], [Anything], [Anything]) -> [Socket MAYBE_NULL];
     84 "sk_lookup_tcp" "sock_addr_sk_lookup_tcp" [ACQUIRES_REF] ([Ctx], [Mem RDONLY], [ConstSizeOrZero], [Anything], [Anything]) -> [Socket MAYBE_NULL];
@@ -162,7 +162,7 @@ protos! {
     89 "map_peek_elem" "map_peek_elem" [] ([ConstMapPtr], [MapValue UNINIT WRITE]) -> [Integer];
     90 "msg_push_data" "msg_push_data" [CHANGES_PKT_DATA] ([Ctx], [Anything], [Anything], [Anything]) -> [Integer];
     91 "msg_pop_data" "msg_pop_data" [CHANGES_PKT_DATA] ([Ctx], [Anything], [Anything], [Anything]) -> [Integer];
-    92 "rc_pointer_rel" "rc_pointer_rel_proto" [GPL_ONLY] ([Ctx], [Anything], [Anything]) -> [Integer];
+    92 "rc_pointer_rel" "rc_pointer_rel" [GPL_ONLY] ([Ctx], [Anything], [Anything]) -> [Integer];
     93 "spin_lock" "spin_lock" [] ([SpinLock @ "(dynamic)"]) -> [Void];
     94 "spin_unlock" "spin_unlock" [] ([SpinLock @ "(dynamic)"]) -> [Void];
     95 "sk_fullsock" "sk_fullsock" [PTR_CAST] ([SockCommon]) -> [Socket MAYBE_NULL];

@@ -105,4 +105,102 @@ pub(super) fn references(each: &mut dyn FnMut(Question)) {
     }
 }
 
+/// Programs just within a limit and just beyond it.
+pub(super) fn limits(each: &mut dyn FnMut(Question)) {
+    let hook = Hook::of(ProgType::SocketFilter);
+    let mut ask = |group: &str, number: i64, insns: Vec<Slot>| {
+        each(hook.asks(group.to_owned(), Item::Number(number), insns));
+    };
+    for off in (-528..=8).step_by(8) {
+        let end = [set(0, 0), EXIT];
+        ask("write to the stack", off.into(), [&[store(0x18, 10, off, 10)][..], &end].concat());
+    }
+    for depth in 1..=10 {
+        ask("frames", depth, chain(depth, 0));
+    }
+    for functions in 250..=260 {
+        ask("functions", functions, star(functions));
+    }
+    for bytes in (0..=512).step_by(8) {
+        ask("stack of each of two frames", bytes, chain(2, bytes));
+    }
+    for bytes in (0..=72).step_by(8) {
+        ask("stack of each of eight frames", bytes, chain(8, bytes));
+    }
+    for waiting in 8190..=8194 {
+        ask("branches that wait", waiting, branches(waiting));
+    }
+    for len in [0, 1, 2, 4096, 4097, 1_000_000, 1_000_001] {
+        let mut insns = vec![set(0, 0); usize::try_from(len).unwrap_or(0)];
+        if let Some(last) = insns.last_mut() {
+            *last = EXIT;
+        }
+        ask("instructions", len, insns);
+    }
+    for shift in 0..31 {
+        for by in [-1, 0, 1] {
+            let number = (1 << shift) + by;
+            let moved = vec![mov(2, 10), add(2, number), set(0, 0), EXIT];
+            ask("offset of a pointer", number.into(), moved);
+            let back = vec![mov(2, 10), add(2, -number), set(0, 0), EXIT];
+            ask("offset of a pointer", (-number).into(), back);
+        }
+    }
+    for rounds in [1, 1000, 333_332, 333_333] {
+        let insns = vec![
+            set(0, 0),
+            add(0, 1),
+            alu(0xb0, 1, 0),
+            jump_imm(0xa0, 0, rounds, -3),
+            set(0, 0),
+            EXIT,
+        ];
+        ask("rounds of a loop", rounds.into(), insns);
+    }
+}
+
+/// So many functions, each of which calls the next and uses so much stack.
+fn chain(depth: i64, stack: i64) -> Vec<Slot> {
+    let off = i16::try_from(-stack).unwrap_or(i16::MIN);
+    let mut insns = Vec::new();
+    for left in (0..depth).rev() {
+        if stack > 0 {
+            insns.push(store(0x18, 10, off, 10));
+        }
+        if left > 0 {
+            // Over `r0 = 0` and the exit, to the next function.
+            insns.push(Slot { opcode: 0x85, dst: 0, src: 1, off: 0, imm: 2 });
+        }
+        insns.extend([set(0, 0), EXIT]);
+    }
+    insns
+}
+
+/// So many functions, the first of which calls all others.
+fn star(functions: i64) -> Vec<Slot> {
+    let others = i32::try_from(functions - 1).unwrap_or(0);
+    let mut insns = Vec::new();
+    for n in 0..others {
+        // The calls that are left, the end of this function, and the functions before.
+        let imm = others - n - 1 + 2 + 2 * n;
+        insns.push(Slot { opcode: 0x85, dst: 0, src: 1, off: 0, imm });
+    }
+    for _ in 0..functions {
+        insns.extend([set(0, 0), EXIT]);
+    }
+    insns
+}
+
+/// A path on which so many branches are put aside.
+fn branches(waiting: i64) -> Vec<Slot> {
+    const RANDOM: i32 = 7;
+    let mut insns = vec![call(RANDOM), mov(6, 0), set(0, 0)];
+    for n in 0..waiting {
+        let to_exit = i16::try_from(waiting - n - 1).unwrap_or(i16::MAX);
+        insns.push(jump_imm(0x10, 6, i32::try_from(n).unwrap_or(0), to_exit));
+    }
+    insns.push(EXIT);
+    insns
+}
+
 const _: () = assert!(ProgFlags::SLEEPABLE.bits() == 16, "hooks write it as a number");

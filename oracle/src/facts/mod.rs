@@ -132,6 +132,11 @@ pub const TOPICS: &[Topic] = &[
         questions: loads::flags,
     },
     Topic {
+        name: "limits",
+        about: "what is accepted up to which number",
+        questions: loads::limits,
+    },
+    Topic {
         name: "references",
         about: "which map, by its type's number, a hook's programs may refer to",
         questions: loads::references,
