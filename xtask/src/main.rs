@@ -72,8 +72,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "oracle",
-        takes: "raw FILE.json|-",
-        what: "what the running kernel says of raw documents",
+        takes: "raw FILE.json|- | facts",
+        what: "what the running kernel says of raw documents; whether the recorded facts still hold",
         run: |sh, args| release(sh, "bpf-oracle", args),
     },
     Command {

@@ -1,5 +1,7 @@
 //! Questions about calls.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "most kinds are asked about alike")]
+
 use bpf_abi::helper::ArgKind;
 use bpf_abi::helper::protos::PROTOS;
 use bpf_abi::map::{MapFlags, MapSpec, MapType};
