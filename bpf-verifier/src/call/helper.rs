@@ -161,7 +161,11 @@ fn find(cx: &mut StepCx<'_, '_>, number: i32) -> Result<&'static HelperProto, Re
 ///
 /// Linux: `allowed` of a `struct bpf_func_proto`.
 fn is_allowed_here(cx: &StepCx<'_, '_>, proto: &HelperProto) -> bool {
-    let Some(signature) = &cx.env.signature else { return true };
+    let Some(signature) = &cx.env.signature else {
+        // Those of tracing, which is all about what a program is attached to.
+        let traces = matches!(proto.id, id::D_PATH | id::SK_STORAGE_GET | id::SK_STORAGE_DELETE);
+        return !traces || cx.env.kind.prog_type != ProgType::Syscall;
+    };
     let hook_sleeps = matches!(&signature.of, SignatureOf::Hook(hook) if lsm::may_sleep(hook));
     let kind = cx.env.kind;
     let attach = kind.expected_attach_type;
