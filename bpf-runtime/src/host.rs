@@ -103,6 +103,10 @@ impl Host for LoadHost<'_> {
         helper.works_for(self.prog_type).then_some(helper.entry)
     }
 
+    fn cpus(&self) -> u32 {
+        self.shared.cpus.count()
+    }
+
     fn kernel_btf(&self) -> Option<&Arc<Btf>> {
         self.shared.kernel_types()
     }

@@ -73,11 +73,12 @@ pub trait Host: Debug {
     /// The types of the kernel, where they are known.
     fn kernel_btf(&self) -> Option<&Arc<Btf>>;
 
-    /// How many CPUs there can be: `bpf_get_smp_processor_id` returns less.
+    /// How many CPUs there can be: `bpf_get_smp_processor_id` returns less. If a host does not say,
+    /// as many as the kernel has that messages and counts are compared with.
     ///
     /// Linux: `nr_cpu_ids`.
     fn cpus(&self) -> u32 {
-        1
+        2
     }
 
     /// Whether a map may be used by this program besides what the map's type says: the owner
