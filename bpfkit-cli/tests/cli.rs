@@ -217,6 +217,53 @@ fn verify_names_the_line_of_a_refusal_and_exits_with_1() {
 }
 
 #[test]
+fn an_extension_is_judged_for_its_target() {
+    let object = |case: &str, name: &str| format!("tests/cases/{case}.{name}.o");
+    let (extension, target) = (object("B04_int_vs_long", "EXT"), object("B04_int_vs_long", "TGT"));
+    let output = bpfkit(&["verify", &extension, "--target", &format!("{target}:xdp_main")]);
+    assert_eq!(code(&output), 1);
+    let wanted = "arg0 in e() has size 8 while f() has 4";
+    assert!(stderr(&output).contains(wanted), "{}", stderr(&output));
+
+    let good = object("B05_int_vs_uint", "EXT");
+    assert_eq!(code(&bpfkit(&["verify", &good, "--target", &target])), 0);
+    let to = |function| format!("{target}:xdp_main:{function}");
+    assert_eq!(code(&bpfkit(&["verify", &good, "--target", &to("xdp_main")])), 1);
+    assert_eq!(code(&bpfkit(&["verify", &good, "--target", &to("nothing")])), 2);
+
+    let output = bpfkit(&["verify", &good]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("Tracing programs must provide btf_id"));
+    assert!(stderr(&output).contains("--target"));
+}
+
+/// The raw document of an object's only program.
+fn raw_document(path: &str) -> Value {
+    let bytes = std::fs::read(root().join(path)).unwrap();
+    let object = bpfkit::object_of(&bytes, "object", || None).unwrap();
+    serde_json::from_str(&bpfkit::object::document(&object, &object.programs[0])).unwrap()
+}
+
+#[test]
+fn a_raw_document_may_hold_its_target() {
+    let mut document = raw_document("tests/cases/B05_int_vs_uint.EXT.o");
+    document["attach_prog"] = raw_document("tests/cases/B05_int_vs_uint.TGT.o");
+    let verdict = |document: &Value| -> Value {
+        let output = with_input(&["raw", "-"], &document.to_string());
+        serde_json::from_str(&stdout(&output)).unwrap()
+    };
+    document["attach_btf"] = serde_json::json!({"name": "f", "kind": "func"});
+    assert_eq!(verdict(&document)["verdict"], "accept");
+    document["attach_btf"]["name"] = "xdp_main".into();
+    let report = verdict(&document);
+    assert_eq!(report["last"], "arg0 in e() is INT while xdp_main() has PTR");
+    document["attach_btf"]["name"] = "nothing".into();
+    assert_eq!(verdict(&document)["stage"], "attach");
+    document["attach_prog"]["insns"] = "9500000000000000".into();
+    assert_eq!(verdict(&document)["stage"], "attach");
+}
+
+#[test]
 fn verify_compares_with_what_it_wrote() {
     let base = scratch("base.csv");
     let output = bpfkit(&["verify", "-o", "csv", OBJECT]);

@@ -56,6 +56,8 @@ pub struct Document {
     pub attach_btf: Option<AttachBtf>,
     /// The same, by number.
     pub attach_btf_id: u32,
+    /// The program that it attaches to; `attach_btf` names a function of its types then.
+    pub attach_prog: Option<Box<Self>>,
     /// Test runs to be made if it is accepted.
     pub runs: Vec<RunDocument>,
 }

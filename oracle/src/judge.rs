@@ -76,6 +76,7 @@ struct Prepared {
     line_info: (Vec<u8>, u32),
     attach_btf_id: u32,
     expected_attach_type: u32,
+    attach_prog: Option<Program>,
     fd_array: Vec<i32>,
     prog_type: u32,
     maps: Vec<Map>,
@@ -102,6 +103,7 @@ impl Prepared {
             line_info: info(&document.line_info, document.line_info_rec_size, 16)?,
             attach_btf_id: attach_id(document)?,
             expected_attach_type: attach_type(document)?,
+            attach_prog: document.attach_prog.as_deref().map(load_target).transpose()?,
             fd_array: document.fd_array.iter().map(|n| maps.get(*n).map_or(-1, Map::fd)).collect(),
             prog_type: document.prog_type_number().map_err(Early::format)?,
             btf,
@@ -122,6 +124,7 @@ impl Prepared {
             func_info: (&self.func_info.0, self.func_info.1),
             line_info: (&self.line_info.0, self.line_info.1),
             attach_btf_id: self.attach_btf_id,
+            attach_prog: self.attach_prog.as_ref(),
             fd_array: &self.fd_array,
         }
     }
@@ -314,6 +317,12 @@ fn attach_id(document: &Document) -> Result<u32, Early> {
     const TRACE_ITER: u32 = 28;
     let Some(attach) = &document.attach_btf else { return Ok(document.attach_btf_id) };
     let name = &attach.name;
+    if let Some(target) = &document.attach_prog {
+        let bytes = target.btf_bytes().map_err(Early::format)?;
+        let types = bpf_btf::Btf::parse(&bytes).ok();
+        let id = types.and_then(|types| types.by_name_kind(name, KindCode::Func));
+        return id.map(|id| id.0).ok_or_else(|| nothing_called(name));
+    }
     let (name, kind) = match (attach.kind.as_str(), document.expected_attach_type) {
         ("struct", _) => (name.clone(), KindCode::Struct),
         ("hook", TRACE_RAW_TP) => (format!("btf_trace_{name}"), KindCode::Typedef),
@@ -321,10 +330,21 @@ fn attach_id(document: &Document) -> Result<u32, Early> {
         ("hook", TRACE_ITER) => (format!("bpf_iter_{name}"), KindCode::Func),
         _ => (name.clone(), KindCode::Func),
     };
-    kernel_type(&name, &[kind, KindCode::Typedef]).ok_or_else(|| Early {
-        stage: "attach",
-        errno: Errno::ENOENT,
-        text: format!("nothing called {name} to attach to"),
+    kernel_type(&name, &[kind, KindCode::Typedef]).ok_or_else(|| nothing_called(&name))
+}
+
+fn nothing_called(name: &str) -> Early {
+    let text = format!("nothing called {name} to attach to");
+    Early { stage: "attach", errno: Errno::ENOENT, text }
+}
+
+/// Loads the program that another attaches to.
+fn load_target(document: &Document) -> Result<Program, Early> {
+    let prepared = Prepared::new(document, None)?;
+    let loaded = Program::load(&prepared.attr(document), 0);
+    loaded.result.map_err(|errno| {
+        let text = "the target is refused".to_owned();
+        Early { stage: "attach", errno, text }
     })
 }
 

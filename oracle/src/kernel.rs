@@ -231,6 +231,8 @@ pub struct ProgAttr<'a> {
     pub line_info: (&'a [u8], u32),
     /// What it attaches to.
     pub attach_btf_id: u32,
+    /// The program that it attaches to.
+    pub attach_prog: Option<&'a Program>,
     /// Maps handed over by their place.
     pub fd_array: &'a [i32],
 }
@@ -270,6 +272,9 @@ impl Program {
         at.u32(0, attr.prog_type).u32(4, count(attr.insns, 8)).input(8, attr.insns);
         at.input(16, &license).u32(40, attr.kern_version).u32(44, attr.flags).name(48, attr.name);
         at.u32(68, attr.expected_attach_type).u32(108, attr.attach_btf_id);
+        if let Some(target) = attr.attach_prog {
+            at.fd(112, &target.0);
+        }
         if let Some(btf) = attr.btf {
             at.fd(72, &btf.0);
             for ((bytes, size), off) in [(attr.func_info, 76), (attr.line_info, 92)] {

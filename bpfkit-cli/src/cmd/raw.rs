@@ -15,6 +15,7 @@ use bpfkit::abi::spec::{AttachTo, InfoBlob, ProgramSpec};
 use bpfkit::btf::{Btf, KindCode};
 use bpfkit::isa::Slot;
 use bpfkit::verifier::described::DescribedWorld;
+use bpfkit::verifier::{LogOptions, Options, check};
 
 use super::verify::{report_of, types_of_kernel};
 use crate::Outcome;
@@ -148,7 +149,10 @@ fn prepare(
     if let Some(license) = &document.license {
         program.license.clone_from(license);
     }
-    program.attach_btf_id = attach_id(document, kernel)?;
+    match &document.attach_prog {
+        Some(target) => attach_to(&mut program, &mut world, document, target, kernel)?,
+        None => program.attach_btf_id = attach_id(document, kernel)?,
+    }
     program.attach_to = document.attach_btf.as_ref().and_then(|attach| {
         let (name, member) = (attach.name.clone(), attach.member.clone()?);
         Some(AttachTo::StructOps { name, member })
@@ -159,6 +163,39 @@ fn prepare(
         program.line_info = info(&document.line_info, document.line_info_rec_size, 16)?;
     }
     Ok((program, world))
+}
+
+/// Has a program attach to another, which is judged first.
+fn attach_to(
+    program: &mut ProgramSpec,
+    world: &mut DescribedWorld,
+    document: &Document,
+    target: &Document,
+    kernel: Option<&Arc<Btf>>,
+) -> Result<(), Early> {
+    let (spec, target_world) = prepare(target, kernel)?;
+    let log = LogOptions { level: 0, ..LogOptions::default() };
+    let checked = check(&spec, &target_world, &Options { log, ..Options::default() });
+    let facts = match (checked.result, checked.facts) {
+        (Ok(()), Some(facts)) => facts,
+        (Err(rejection), _) => {
+            let text = format!("the target is refused: {rejection}");
+            return Err(Early::at("attach", rejection.errno(), text));
+        }
+        (Ok(()), None) => return Err(Early::at("attach", Errno::EINVAL, "nothing to attach to")),
+    };
+    program.attach_btf_id = match &document.attach_btf {
+        None => document.attach_btf_id,
+        Some(attach) => {
+            let id = facts.function_id(&attach.name).ok_or_else(|| {
+                let text = format!("nothing called {} to attach to", attach.name);
+                Early::at("attach", Errno::ENOENT, text)
+            })?;
+            id.0
+        }
+    };
+    program.attach_prog = Some(world.add_program(facts));
+    Ok(())
 }
 
 /// What a program attaches to, as a number of the kernel's types; 0 for nothing.

@@ -1,6 +1,7 @@
 //! `bpfkit verify`: every program of objects, as veristat does.
 
 mod table;
+mod target;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use bpfkit::verifier::described::DescribedWorld;
 use bpfkit::verifier::{Checked, LogOptions, Options, Rejection, check};
 use clap::ValueEnum;
 
+use target::{Named, Target, misses_target};
+
 use super::read;
 use crate::Outcome;
 use crate::report::{print, progress};
@@ -28,6 +31,10 @@ pub(crate) struct Args {
     /// Only the program with this name
     #[arg(long, value_name = "NAME")]
     prog: Option<String>,
+    /// What extensions and probes are judged for: a program and, if their sections do not name
+    /// it, its function
+    #[arg(long, value_name = "OBJ[:PROG[:FUNC]]")]
+    target: Option<Named>,
     /// Print the log: 1 the path of a refusal, 2 everything, 4 statistics
     #[arg(long, short, value_name = "N")]
     log_level: Vec<u32>,
@@ -91,12 +98,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
         .filter(|(_, _, program)| args.prog.as_ref().is_none_or(|name| *name == program.name))
         .collect();
     anyhow::ensure!(!programs.is_empty(), "no such program in these objects");
+    let target =
+        args.target.as_ref().map(|named| Target::new(named, kernel.as_ref())).transpose()?;
     let level = args.log_level.iter().fold(0, |all, level| all | level);
     let bar = progress("verifying", programs.len() as u64);
     let mut judged = Vec::new();
     for (path, object, program) in programs {
-        let world = world(object, kernel.as_ref());
-        let program = &world.resolved(program);
+        let mut world = world(object, kernel.as_ref());
+        let mut program = world.resolved(program);
+        if let Some(target) = &target {
+            target.apply(&mut program, &mut world)?;
+        }
+        let program = &program;
         let begin = Instant::now();
         let options = Options {
             log: LogOptions { level: level | 4, ..LogOptions::default() },
@@ -133,6 +146,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
             outcome = Outcome::Refused;
             if format == Format::Table {
                 eprint!("{}", explain(one, rejection));
+                if misses_target(&one.program) {
+                    eprintln!("  it replaces a function: say of which program with --target");
+                }
             }
         }
     }
