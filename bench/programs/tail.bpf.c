@@ -1,28 +1,64 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Chains of 34 programs, each tail-calling the next: by an index that is known at load, and by
-// one that is not.
+// one that is not; with nothing else, with four values to keep, and with a helper called before.
 #include "bench.h"
 
-struct {
+struct programs {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 64);
 	__type(key, u32);
 	__type(value, u32);
-} known SEC(".maps"), unknown SEC(".maps");
+};
 
-#define LINK(n)                                                                                    \
-	SEC("xdp") int known_##n(struct xdp_md *ctx)                                               \
+#define KNOWN(n) (n)
+#define UNKNOWN(n) ((n) + ctx->rx_queue_index)
+
+/* Program `n` of the chain that goes through `array`. */
+#define PLAIN(array, index, n)                                                                     \
+	SEC("xdp") int array##_##n(struct xdp_md *ctx)                                             \
 	{                                                                                          \
-		bpf_tail_call(ctx, &known, n + 1);                                                 \
-		return n;                                                                          \
-	}                                                                                          \
-	SEC("xdp") int unknown_##n(struct xdp_md *ctx)                                             \
-	{                                                                                          \
-		bpf_tail_call(ctx, &unknown, n + 1 + ctx->rx_queue_index);                         \
+		bpf_tail_call(ctx, &array, index(n + 1));                                          \
 		return n;                                                                          \
 	}
 
-LINK(0) LINK(1) LINK(2) LINK(3) LINK(4) LINK(5) LINK(6) LINK(7) LINK(8) LINK(9)
-LINK(10) LINK(11) LINK(12) LINK(13) LINK(14) LINK(15) LINK(16) LINK(17) LINK(18) LINK(19)
-LINK(20) LINK(21) LINK(22) LINK(23) LINK(24) LINK(25) LINK(26) LINK(27) LINK(28) LINK(29)
-LINK(30) LINK(31) LINK(32) LINK(33)
+#define LIVE(array, index, n)                                                                      \
+	SEC("xdp") int array##_##n(struct xdp_md *ctx)                                             \
+	{                                                                                          \
+		u32 a = ctx->ingress_ifindex, b = ctx->rx_queue_index;                             \
+		u32 c = a * 7, d = b + 13;                                                         \
+                                                                                                   \
+		FORGET(c);                                                                         \
+		FORGET(d);                                                                         \
+		bpf_tail_call(ctx, &array, index(n + 1));                                          \
+		return n + ((a | b | c | d) == ~0u);                                               \
+	}
+
+#define CALLING(array, index, n)                                                                   \
+	SEC("xdp") int array##_##n(struct xdp_md *ctx)                                             \
+	{                                                                                          \
+		long node = bpf_get_numa_node_id();                                                \
+                                                                                                   \
+		bpf_tail_call(ctx, &array, index(n + 1));                                          \
+		return n + (node < 0);                                                             \
+	}
+
+#define CHAIN(KIND, array, index)                                                                  \
+	struct programs array SEC(".maps");                                                        \
+	KIND(array, index, 0) KIND(array, index, 1) KIND(array, index, 2) KIND(array, index, 3)    \
+	KIND(array, index, 4) KIND(array, index, 5) KIND(array, index, 6) KIND(array, index, 7)    \
+	KIND(array, index, 8) KIND(array, index, 9) KIND(array, index, 10) KIND(array, index, 11)  \
+	KIND(array, index, 12) KIND(array, index, 13) KIND(array, index, 14)                       \
+	KIND(array, index, 15) KIND(array, index, 16) KIND(array, index, 17)                       \
+	KIND(array, index, 18) KIND(array, index, 19) KIND(array, index, 20)                       \
+	KIND(array, index, 21) KIND(array, index, 22) KIND(array, index, 23)                       \
+	KIND(array, index, 24) KIND(array, index, 25) KIND(array, index, 26)                       \
+	KIND(array, index, 27) KIND(array, index, 28) KIND(array, index, 29)                       \
+	KIND(array, index, 30) KIND(array, index, 31) KIND(array, index, 32)                       \
+	KIND(array, index, 33)
+
+CHAIN(PLAIN, known, KNOWN)
+CHAIN(PLAIN, unknown, UNKNOWN)
+CHAIN(LIVE, known_live, KNOWN)
+CHAIN(LIVE, unknown_live, UNKNOWN)
+CHAIN(CALLING, known_calling, KNOWN)
+CHAIN(CALLING, unknown_calling, UNKNOWN)

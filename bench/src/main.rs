@@ -31,7 +31,8 @@ usage: bpf-bench [all | verify | jit | tail | entry] [--rounds N] [PROGRAM...]
 
 all     everything below; the default
 entry   entering an empty program
-tail    a tail call, in chains of 34 programs
+tail    a tail call, in chains of 34 programs, and changing one; the last line is the worst of our
+        compiled code's times over the kernel's
 jit     the programs of bench/programs on our engines, rbpf's, solana-sbpf's and the kernel's;
         the last line is the geometric mean of our compiled code's time over the kernel's
 verify  how long verifying heavy programs takes us and the kernel; the last line is the
