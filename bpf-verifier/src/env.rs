@@ -56,6 +56,8 @@ pub struct Env<'e> {
     maps: Vec<Arc<MapFacts>>,
     /// How many of them the program names.
     named_maps: usize,
+    /// Maps of maps, each with the blueprint of the maps in it.
+    inner_maps: Vec<(MapNo, MapNo)>,
     /// The special fields of their values, as far as they were asked for.
     records: Vec<OnceCell<Option<Arc<Record>>>>,
     /// The BTF objects that types of this program are in.
@@ -391,6 +393,7 @@ impl<'e> Env<'e> {
             debug: DebugInfo::default(),
             maps: Vec::new(),
             named_maps: 0,
+            inner_maps: Vec::new(),
             records: Vec::new(),
             btfs: Vec::new(),
             ids: IdSource::default(),
@@ -509,16 +512,16 @@ impl<'e> Env<'e> {
     ///
     /// Linux: `inner_map_meta`.
     pub fn inner_map(&mut self, map: MapNo) -> Option<MapNo> {
-        let inner = Arc::clone(self.map(map).inner.as_ref()?);
-        let place = match self.maps.iter().position(|known| Arc::ptr_eq(known, &inner)) {
-            Some(place) => place,
-            None => {
-                self.maps.push(inner);
-                self.records.push(OnceCell::new());
-                self.maps.len() - 1
-            }
-        };
-        u32::try_from(place).ok().map(MapNo)
+        if let Some((_, inner)) = self.inner_maps.iter().find(|(outer, _)| *outer == map) {
+            return Some(*inner);
+        }
+        // It has no name.
+        let inner = MapFacts { name: String::new(), ..self.map(map).inner.as_deref()?.clone() };
+        let place = MapNo(u32::try_from(self.maps.len()).ok()?);
+        self.maps.push(Arc::new(inner));
+        self.records.push(OnceCell::new());
+        self.inner_maps.push((map, place));
+        Some(place)
     }
 
     /// A BTF object.

@@ -59,10 +59,10 @@ pub static HOOKS: &[Hook] = {
         hook(P::SkLookup, A::SkLookup, 2),
         hook(P::Netfilter, A::Netfilter, 2),
         Hook { sleepable: true, ..hook(P::Syscall, NONE, 2) },
-        Hook { target: Some("sched_switch"), ..hook(P::Tracing, A::TraceRawTp, 0) },
-        Hook { target: Some("task_newtask"), ..hook(P::Tracing, A::TraceRawTp, 0) },
-        Hook { target: Some("task"), ..hook(P::Tracing, A::TraceIter, 0) },
-        Hook { target: Some("bpf_map_elem"), ..hook(P::Tracing, A::TraceIter, 0) },
+        Hook { target: Some("sched_switch"), ..hook(P::Tracing, A::TraceRawTp, 3) },
+        Hook { target: Some("task_newtask"), ..hook(P::Tracing, A::TraceRawTp, 2) },
+        Hook { target: Some("task"), ..hook(P::Tracing, A::TraceIter, 2) },
+        Hook { target: Some("bpf_map_elem"), ..hook(P::Tracing, A::TraceIter, 1) },
     ]
 };
 

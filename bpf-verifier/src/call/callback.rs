@@ -42,6 +42,7 @@ pub(crate) fn of_helper(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reas
         id::FOR_EACH_MAP_ELEM => {
             let Some(map) = map else { return Ok(()) };
             if !may_be_iterated(cx.env.map(map).map_type) {
+                check_type(cx, subprog)?;
                 return Err(CallError::NoCallbackForMap.into());
             }
             let key = to(PointerKind::MapKey { map, uid: None });

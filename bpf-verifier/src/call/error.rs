@@ -67,6 +67,8 @@ refusals! {
         // Maps.
         EINVAL MapType { map_type: u32, name: &'static str, id: u32 }
             "cannot pass map_type {map_type} into func bpf_{name}#{id}";
+        EINVAL SockmapHere { map_type: u32, name: &'static str, id: u32 }
+            "cannot update sockmap in this context\ncannot pass map_type {map_type} into func bpf_{name}#{id}";
         EACCES MapReadOnly "write into map forbidden";
         EINVAL TailCallInterpreted
             "tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls";
@@ -85,6 +87,8 @@ refusals! {
         // Functions of the program.
         E2BIG TooManyFrames { frames: usize } "the call stack of {frames} frames is too deep";
         EFAULT NoSubprog { at: u32 } "verifier bug: No program starts at insn {at}";
+        EFAULT NoFunction { at: u32 }
+            "verifier bug: No program to jit at insn {at} (subprog < 0)";
         EINVAL GlobalLocked
             "global function calls are not allowed while holding a lock,\nuse static function instead";
         EINVAL GlobalSleeps

@@ -102,6 +102,10 @@ pub(crate) fn kptr_access(
 ) -> Result<(), Reason> {
     let FieldKind::Pointer { owner, to } = field.kind else { return Ok(()) };
     let Some(map) = pointer.map() else { return Ok(()) };
+    if access.aligned {
+        // Only atomic operations ask for this.
+        return Err(MemoryError::KptrMode.into());
+    }
     match access.what {
         What::Load(into, bpf_isa::Extension::Unsigned) => {
             let value = loaded(cx, map, owner, to)?;

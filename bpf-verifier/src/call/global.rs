@@ -63,10 +63,12 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, subprog: SubprogId) -> Result<Option
     let (sleeps, moves_packet) = (facts.might_sleep, facts.changes_packet);
     let refs = &cx.state.refs;
     if refs.active_locks > 0 {
+        note_static(cx, checked);
         return Err(CallError::GlobalLocked.into());
     }
     let atomic = refs.rcu_locks > 0 || refs.preempt_locks > 0 || refs.irq_id.is_some();
     if sleeps && (atomic || !crate::call::helper::may_sleep(cx)) {
+        note_static(cx, checked);
         return Err(CallError::GlobalSleeps.into());
     }
     if let Err(reason) = checked {
@@ -87,7 +89,7 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, subprog: SubprogId) -> Result<Option
 }
 
 /// A static function whose BTF type does not describe the call is walked all the same; the log
-/// says why.
+/// says why. It also does where something else is said to be wrong.
 pub(crate) fn note_static(cx: &mut StepCx<'_, '_>, checked: Result<(), Reason>) {
     if let Err(reason) = checked {
         let text = reason.to_string();

@@ -356,11 +356,39 @@ fn particular(
     }
 }
 
+/// Whether sockets may be put in and taken out here, where none can be locked.
+///
+/// Linux: `may_update_sockmap`.
+fn updates_sockmap(cx: &StepCx<'_, '_>, helper: u32) -> bool {
+    use ProgType as P;
+    let kind = cx.env.kind;
+    match kind.prog_type {
+        P::Tracing => kind.expected_attach_type == Some(AttachType::TraceIter),
+        P::SockOps => helper == id::MAP_DELETE,
+        P::SocketFilter
+        | P::SchedCls
+        | P::SchedAct
+        | P::Xdp
+        | P::SkReuseport
+        | P::FlowDissector
+        | P::SkLookup => true,
+        _ => false,
+    }
+}
+
 /// Whether the helper takes the map it was given.
 fn check_map(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
     let Some((map, _)) = meta.map else { return Ok(()) };
     let map_type = cx.env.map(map).map_type;
     let HelperProto { id: number, name, .. } = *meta.proto;
+    let sockets = matches!(map_type, MapType::Sockmap | MapType::Sockhash);
+    if sockets && matches!(number, id::MAP_UPDATE | id::MAP_DELETE) {
+        if updates_sockmap(cx, number) {
+            return Ok(());
+        }
+        let map_type = map_type.number();
+        return Err(CallError::SockmapHere { map_type, name, id: number }.into());
+    }
     if map_compat::takes(number, map_type) {
         // The kernel's interpreter cannot leave functions called from others.
         let interpreted = number == id::TAIL_CALL && !cx.env.host.compiles();

@@ -241,7 +241,12 @@ fn sections(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
     let name = meta.row.name;
     let refs = &mut cx.state.refs;
     match name {
-        "bpf_rcu_read_lock" => refs.rcu_locks += 1,
+        "bpf_rcu_read_lock" => {
+            if refs.rcu_locks > 0 {
+                return Err(text(format!("nested rcu read lock (kernel function {name})")));
+            }
+            refs.rcu_locks += 1;
+        }
         "bpf_rcu_read_unlock" => {
             if refs.rcu_locks == 0 {
                 return Err(text(format!("unmatched rcu read unlock (kernel function {name})")));
@@ -436,13 +441,11 @@ fn special_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Option<Pointer
             if meta.is("bpf_dynptr_slice") {
                 pointer.flags |= PtrFlags::RDONLY;
             } else {
+                // Whatever the dynptr is made of.
                 use crate::memory::packet::{Purpose, may_touch};
-                if dynptr.kind == crate::state::DynptrKind::Skb && !may_touch(cx, Purpose::Write) {
+                if !may_touch(cx, Purpose::Write) {
                     return Err(text("the prog does not allow writes to packet data".to_owned()));
                 }
-            }
-            if dynptr.id.is_some() {
-                pointer.ref_id = dynptr.ref_id;
             }
             Ok(Some(pointer))
         }

@@ -15,7 +15,8 @@ use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::btf::{self, Match};
 use crate::memory::stack::Way;
-use crate::memory::{pointer_name, type_name};
+use crate::memory::{MemoryError, pointer_name, type_name};
+use crate::scalar::Tnum;
 use crate::state::{BtfType, DynptrKind, Pointer, PointerKind, PtrFlags, Value};
 use crate::step::null;
 
@@ -130,8 +131,13 @@ fn check_one(
         return Ok(false);
     }
     check_trust(meta, kind, &argument)?;
-    if let Some(pointer) = &pointer {
-        check_offset(meta, reg, pointer)?;
+    match value {
+        Some(Value::Pointer(pointer)) => check_offset(meta, reg, &pointer)?,
+        Some(Value::Scalar(_)) => {}
+        None => {
+            let (ty, var) = ("?".to_owned(), Tnum::UNKNOWN);
+            return Err(MemoryError::Variable { ty, var }.into());
+        }
     }
     check_kind(cx, meta, types, params, &argument, kind)?;
     Ok(kind == Kind::MeasuredMemory)

@@ -60,7 +60,9 @@ pub(crate) fn slots_of(
     let Some(off) = pointer.constant_off() else {
         return Err(text(format!("{what} has to be at a constant offset")));
     };
-    let at = i32::try_from(off).ok().filter(|off| off % 8 == 0).and_then(SlotNo::at);
+    // The stack's upper end counts as the slot below it; whoever writes there is refused.
+    let at = i32::try_from(off).ok().filter(|off| off % 8 == 0);
+    let at = at.map(|off| if off == 0 { -1 } else { off }).and_then(SlotNo::at);
     let Some(slot) = at.filter(|slot| slot.0 + 1 >= count) else {
         return Err(text(format!("cannot pass in {what} at an offset={off}")));
     };

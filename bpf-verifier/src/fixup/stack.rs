@@ -34,7 +34,31 @@ pub fn finish(env: &mut Env<'_>) -> Result<(), Reason> {
         subprog.removed = removed;
     }
     check_kfuncs(env)?;
+    check_addresses(env)?;
     if env.host.compiles() { Ok(()) } else { check_interpretable(env) }
+}
+
+/// Checks that addresses of functions lead somewhere: functions that no path entered are removed,
+/// and then what stands behind them is there instead, if anything is. A function that is left
+/// alone is not looked at.
+///
+/// Linux: `jit_subprogs`.
+fn check_addresses(env: &Env<'_>) -> Result<(), Reason> {
+    if env.subprogs.iter().filter(|subprog| !subprog.removed).count() < 2 {
+        return Ok(());
+    }
+    for (pc, (insn, note)) in (0..).map(Pc).zip(env.program.insns().iter().zip(&env.notes)) {
+        let Insn::LoadImm64 { imm: Imm64::Func { off }, .. } = *insn else { continue };
+        let to = pc.offset(i64::from(off) + 1);
+        let is_there =
+            |to: Pc| env.subprogs.iter().any(|subprog| !subprog.removed && subprog.start >= to);
+        if note.seen && !to.is_some_and(is_there) {
+            // The kernel counts what rewriting adds, and so says a larger number.
+            let at = to.unwrap_or(pc).0;
+            return Err(CallError::NoFunction { at }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Checks that no path calls a kernel function that is not there.

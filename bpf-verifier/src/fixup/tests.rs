@@ -157,3 +157,37 @@ fn empty_jumps_go_and_may_goto_with_them() {
     let image = image_of(&spec, &[], |_| {});
     assert_eq!(text(&image), "0: r0 = 0\n1: exit\n");
 }
+
+#[test]
+fn the_address_of_a_function_that_nobody_enters_leads_nowhere() {
+    let text = r"
+            call used
+            r2 = unused ll
+            r0 = 0
+            exit
+        used:
+            r0 = 0
+            exit
+        unused:
+            r0 = 0
+            exit
+    ";
+    let spec = program(ProgType::Xdp, text);
+    let world = World::default();
+    let options = everything();
+    let finished = |dead: &[u32]| {
+        let mut env = Env::new(&spec, &world, &options);
+        before_attach(&mut env).unwrap();
+        before_walk(&mut env);
+        for (pc, note) in (0..).zip(&mut env.notes) {
+            note.seen = !dead.contains(&pc);
+        }
+        finish(&mut env).map_err(|reason| reason.to_string())
+    };
+    assert_eq!(finished(&[]), Ok(()));
+    assert!(finished(&[7, 8]).unwrap_err().contains("No program to jit"));
+    // What stands behind a function that is removed is there instead.
+    assert_eq!(finished(&[5, 6]), Ok(()));
+    // A function that is left alone is not looked at.
+    assert_eq!(finished(&[5, 6, 7, 8]), Ok(()));
+}

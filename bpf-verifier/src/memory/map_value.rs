@@ -1,6 +1,6 @@
 //! Map values, their special fields, and read-only constants.
 
-use bpf_abi::map::MapFlags;
+use bpf_abi::map::{MapFlags, MapType};
 use bpf_btf::record::FieldKind;
 use bpf_isa::{Extension, Operand, Reg};
 
@@ -77,7 +77,9 @@ pub(crate) fn check_permission(
     write: bool,
 ) -> Result<(), MemoryError> {
     let value_size = map.value_size;
-    if write && map.flags.contains(MapFlags::RDONLY_PROG) {
+    // Programs get what a device map holds in place.
+    let devices = matches!(map.map_type, MapType::Devmap | MapType::DevmapHash);
+    if write && (devices || map.flags.contains(MapFlags::RDONLY_PROG)) {
         return Err(MemoryError::MapWriteForbidden { value_size, off, size });
     }
     if !write && map.flags.contains(MapFlags::WRONLY_PROG) {

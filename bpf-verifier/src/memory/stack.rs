@@ -408,7 +408,7 @@ fn write_fixed(
             spill_number(cx, frame, place, access, number);
             cx.record_stack(frame, place);
         }
-        Some(Value::Pointer(stored)) => {
+        Some(Value::Pointer(stored)) if is_spillable(&stored) => {
             if size != Size::DW {
                 return Err(MemoryError::SpillSize.into());
             }
@@ -418,9 +418,14 @@ fn write_fixed(
             save(cx.state, frame, place, Value::Pointer(stored), size);
             cx.record_stack(frame, place);
         }
-        Some(Value::Scalar(_)) | None => write_bytes(cx, frame, off, access, value)?,
+        Some(_) | None => write_bytes(cx, frame, off, access, value)?,
     }
     Ok(())
+}
+
+/// Whether the stack remembers a pointer for what it is. Linux: `is_spillable_regtype`.
+const fn is_spillable(pointer: &Pointer) -> bool {
+    !matches!(pointer.kind, PointerKind::TpBuffer | PointerKind::Dynptr { .. })
 }
 
 /// A number is spilled whole, or its low bytes are.

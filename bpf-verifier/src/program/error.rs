@@ -26,7 +26,7 @@ pub enum ProgramError {
         /// The jump.
         from: Pc,
         /// Where it leads, counted in slots.
-        to: i64,
+        to: i32,
     },
     /// A function does not end with an exit or a jump.
     #[error("last insn is not an exit or jmp")]
@@ -239,8 +239,13 @@ pub enum ProgramError {
     /// Kernel functions are for programs under a licence compatible with the GPL.
     #[error("cannot call kernel function from non-GPL compatible program")]
     KfuncLicense,
+    /// A kernel function of a module is called by a number that can be none.
+    #[error(
+        "negative offset disallowed for kernel module function call\nfailed to find BTF for kernel function"
+    )]
+    KfuncModuleNegative,
     /// A kernel function of a module is called, but the module's types are not known.
-    #[error("failed to find BTF for kernel function")]
+    #[error("kfunc offset > 0 without fd_array is invalid\nfailed to find BTF for kernel function")]
     KfuncModule,
     /// A kernel function asks a device about a packet, and the program is bound to none.
     #[error("metadata kfuncs require device-bound program")]
@@ -314,7 +319,7 @@ impl Refusal for ProgramError {
             | Self::TooManyKfuncs
             | Self::TooManyFrames { .. } => Errno::E2BIG,
             Self::NoBtf => Errno::EBADF,
-            Self::NoFdArray => Errno::EPROTO,
+            Self::NoFdArray | Self::KfuncModule => Errno::EPROTO,
             Self::NoMap { errno, .. }
             | Self::DirectValueOutside { errno, .. }
             | Self::MapOwner(errno) => *errno,
@@ -358,7 +363,7 @@ impl Refusal for ProgramError {
             | Self::VariableKind { .. }
             | Self::VariableSize { .. }
             | Self::KfuncLicense
-            | Self::KfuncModule
+            | Self::KfuncModuleNegative
             | Self::KfuncDeviceBound
             | Self::KfuncId { .. }
             | Self::ThrowInCallback { .. }

@@ -64,7 +64,10 @@ impl Called {
         if (id, btf) == (0, 0) {
             return Ok(());
         }
-        if btf != 0 {
+        if btf < 0 {
+            return Err(ProgramError::KfuncModuleNegative);
+        }
+        if btf > 0 {
             return Err(ProgramError::KfuncModule);
         }
         if self.known.contains(&(id, btf)) {

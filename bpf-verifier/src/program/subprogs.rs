@@ -113,6 +113,9 @@ pub(super) fn check_jumps(env: &mut Env<'_>) -> Result<(), Reason> {
             if let Some(distance) = jump_distance(slot) {
                 let to = i64::from(pc.0) + 1 + distance;
                 if !(i64::from(start.0)..i64::from(end.0)).contains(&to) {
+                    // The kernel counts in 32 bits.
+                    let [low, ..] = [to.to_le_bytes()];
+                    let to = i32::from_le_bytes([low[0], low[1], low[2], low[3]]);
                     return Err(ProgramError::JumpOutOfRange { from: pc, to }.into());
                 }
             }
