@@ -9,7 +9,7 @@ use bpf_abi::helper::HelperProto;
 use bpf_abi::image::BoundMap;
 use bpf_abi::map::{MapFlags, MapLayout, MapType};
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
-use bpf_abi::spec::{InfoBlob, ProgramSpec};
+use bpf_abi::spec::{AttachTo, InfoBlob, ProgramSpec};
 use bpf_btf::{Btf, KindCode, TypeId};
 use bpf_isa::Slot;
 use bpf_verifier::host::{Host, MapFacts};
@@ -94,10 +94,20 @@ impl Document {
         spec.expected_attach_type = AttachType::new(number(&self.json["expected_attach_type"]));
         spec.flags = ProgFlags::from_bits_retain(number(&self.json["prog_flags"]));
         spec.license = self.json["license"].as_str().unwrap_or("").to_owned();
+        spec.attach_to = self.attach_to();
         spec.btf = self.btf.clone();
         spec.func_info = self.info("func_info");
         spec.line_info = self.info("line_info");
         spec
+    }
+
+    fn attach_to(&self) -> Option<AttachTo> {
+        let attach = &self.json["attach_btf"];
+        let name = attach["name"].as_str()?.to_owned();
+        Some(match attach["member"].as_str() {
+            Some(member) => AttachTo::StructOps { name, member: member.to_owned() },
+            None => AttachTo::Kernel(name),
+        })
     }
 
     fn info(&self, what: &str) -> InfoBlob {
