@@ -70,6 +70,8 @@ pub struct Env<'e> {
     pub scratched: Scratched,
     /// What is counted.
     pub counts: Counts,
+    /// The instruction that a pass before the walk looks at.
+    pub looking_at: Option<Pc>,
     /// What the walk, looking at all paths, found the program to do.
     pub found: Found,
 }
@@ -400,6 +402,7 @@ impl<'e> Env<'e> {
             log: Log::new(options.log),
             scratched: Scratched::default(),
             counts: Counts::default(),
+            looking_at: None,
             found: Found::default(),
         }
     }

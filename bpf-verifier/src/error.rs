@@ -15,6 +15,7 @@ use crate::fixup::BindError;
 use crate::memory::MemoryError;
 use crate::program::ProgramError;
 use crate::step::StepError;
+use crate::told::{Told, told};
 use crate::walk::WalkError;
 
 /// What every room's error type says of itself, besides its text.
@@ -26,6 +27,12 @@ pub trait Refusal: fmt::Display + fmt::Debug {
     fn ends_line(&self) -> bool {
         true
     }
+
+    /// The name of the variant.
+    fn name(&self) -> &'static str;
+
+    /// The fields of the variant, by their names.
+    fn fields(&self) -> Vec<(&'static str, Told)>;
 }
 
 /// Defines [`Reason`] from the rooms' error types, which it boxes so that results stay small.
@@ -53,6 +60,13 @@ macro_rules! rooms {
                     $( Self::$Room(error) => error.as_ref(), )+
                 }
             }
+
+            /// The name of the room.
+            pub const fn room(&self) -> &'static str {
+                match self {
+                    $( Self::$Room(_) => stringify!($Room), )+
+                }
+            }
         }
     };
 }
@@ -74,6 +88,16 @@ impl Reason {
     pub fn errno(&self) -> Errno {
         self.refusal().errno()
     }
+
+    /// Its name: what went wrong, as a word.
+    pub fn name(&self) -> &'static str {
+        self.refusal().name()
+    }
+
+    /// What it holds, by name.
+    pub fn fields(&self) -> Vec<(&'static str, Told)> {
+        self.refusal().fields()
+    }
 }
 
 impl fmt::Display for Reason {
@@ -88,6 +112,8 @@ impl Refusal for BindError {
     fn errno(&self) -> Errno {
         self.errno()
     }
+
+    told! { Helper { at, name }, Kfunc { at, name }, Variable { at }, MapValue { at, map } }
 }
 
 /// A program, refused: `insn 3 (prog.c:17): R1 !read_ok`.

@@ -19,6 +19,7 @@ mod facts;
 pub mod described;
 mod options;
 mod refusals;
+mod told;
 pub mod error;
 pub mod env;
 mod pipeline;
@@ -39,6 +40,7 @@ use bpf_abi::spec::ProgramSpec;
 
 pub use error::{Place, Reason, Refusal, Rejection};
 pub use options::{Cancel, LogOptions, Options};
+pub use told::Told;
 
 use host::{Host, ProgramFacts};
 

@@ -10,6 +10,7 @@ use crate::memory::MemoryError;
 use crate::options::Options;
 use crate::program::ProgramError;
 use crate::state::SubprogId;
+use crate::told::Told;
 use crate::walk::{Paths, Refused};
 use crate::{Checked, Stats, Verdict, attach, call, fixup, program, step};
 
@@ -175,6 +176,13 @@ fn stats(env: &Env<'_>) -> Stats {
 
 fn rejection(env: &Env<'_>, fault: Fault) -> Rejection {
     let Fault { at, reason } = fault;
+    let named = || {
+        reason.fields().into_iter().find_map(|(_, told)| match told {
+            Told::Insn(pc) => Some(pc),
+            Told::Number(_) | Told::Text(_) => None,
+        })
+    };
+    let at = at.or_else(named).or(env.looking_at).filter(|at| at.index() < env.spec.insns.len());
     let line = at.and_then(|at| env.line_of(at)).map(|line| &env.debug.lines[line]);
     Rejection {
         at,

@@ -41,6 +41,8 @@ macro_rules! refusals {
                     $( Self::$Variant { .. } => $crate::refusals::ends_line!($($open)?), )+
                 }
             }
+
+            $crate::told::told! { $( $Variant $({ $($field),* })? ),+ }
         }
     };
 }

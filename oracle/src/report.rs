@@ -40,6 +40,10 @@ pub struct Report {
     pub last: String,
     /// The closing statistics.
     pub stats: Map<String, Value>,
+    /// Why and where it was refused, in detail, if the verifier tells: `reason` is a name, `fields`
+    /// what goes with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<Value>,
     /// What is known of the loaded program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub info: Option<Value>,

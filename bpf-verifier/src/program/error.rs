@@ -5,6 +5,7 @@ use bpf_isa::{DecodeErrorKind, Pc};
 use thiserror::Error;
 
 use crate::error::Refusal;
+use crate::told::told;
 
 /// Why a program is refused before any path is walked, or for its call graph afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -382,5 +383,67 @@ impl Refusal for ProgramError {
                 | Self::LineInfoTail
                 | Self::ExceptionCallbackCalled { .. }
         )
+    }
+
+    told! {
+        Malformed(kind),
+        CalleeOutside,
+        TooManySubprogs,
+        JumpOutOfRange { from, to },
+        FallsOff,
+        Unreachable { pc },
+        IntoImmediate { pc },
+        PacketLoadWithoutBtf,
+        TailCallWithoutBtf,
+        FuncInfoSize { size },
+        FuncInfoTail,
+        FuncInfoFirst { off },
+        FuncInfoOrder { off, previous },
+        FuncInfoType { id },
+        FuncInfoCount,
+        FuncInfoLayout,
+        PacketLoadReturn,
+        TailCallReturn,
+        NoBtf,
+        LineInfoSize,
+        LineInfoTail,
+        LineInfoOrder { index, off, previous, len },
+        LineInfoCode { index },
+        LineInfoName { index },
+        LineInfoMissing { subprog },
+        LineInfoShort { missing, subprog },
+        NoFdArray,
+        NoMap { fd, errno },
+        TooManyMaps { limit },
+        NoDirectValue,
+        DirectValueFar { off },
+        DirectValueOutside { value_size, off, errno },
+        MapField { who, what },
+        StructOpsMap,
+        SleepableMap,
+        SecondCgroupStorage,
+        SecondArena,
+        ArenaInterpreted,
+        ArenaWithoutAddress,
+        MapOwner(errno),
+        NoKernelBtf,
+        NoModuleBtf,
+        VariableId { id },
+        VariableKind { id },
+        VariableSize { name },
+        KfuncWithoutBtf,
+        KfuncInterpreted,
+        KfuncLicense,
+        KfuncModule,
+        KfuncDeviceBound,
+        TooManyKfuncs,
+        KfuncId { id },
+        TailCallTooDeep { depth },
+        OwnStack { subprog, depth },
+        CombinedStack { calls, depth },
+        TooManyFrames { frames },
+        ThrowInCallback { pc, subprog },
+        ExceptionCallbackCalled { pc },
+        TailCallInExceptionCallback,
     }
 }

@@ -30,6 +30,7 @@ use crate::state::{BtfType, MapNo, PointerKind, PtrFlags};
 pub(super) fn resolve(env: &mut Env<'_>) -> Result<(), Reason> {
     let mut pc = Pc(0);
     while let Some(slot) = env.spec.insns.get(pc.index()) {
+        env.looking_at = Some(pc);
         check_up_front(&env.spec.insns, pc)?;
         if slot.opcode != whole::LOAD_IMM64 {
             pc = Pc(pc.0 + 1);
@@ -54,6 +55,7 @@ pub(super) fn resolve(env: &mut Env<'_>) -> Result<(), Reason> {
         }
         pc = Pc(pc.0 + 2);
     }
+    env.looking_at = None;
     Ok(())
 }
 

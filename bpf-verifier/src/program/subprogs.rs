@@ -27,12 +27,14 @@ pub(super) fn discover(env: &mut Env<'_>) -> Result<(), Reason> {
     let mut kfuncs = kfuncs::Called::default();
     add(env, 0, len)?;
     for (pc, slot) in (0..).map(Pc).zip(&env.spec.insns) {
+        env.looking_at = Some(pc);
         if let Some(callee) = callee_of(*slot, pc) {
             add(env, callee, len)?;
         } else if let Some((id, btf)) = called_kfunc(*slot) {
             kfuncs.add(env, id, btf)?;
         }
     }
+    env.looking_at = None;
     if let Some(callback) = exception_callback(env) {
         add(env, i64::from(callback.0), len)?;
         if let Some(id) = env.subprog_at(callback) {
@@ -99,6 +101,7 @@ pub(super) fn check_jumps(env: &mut Env<'_>) -> Result<(), Reason> {
     for index in 0..env.subprogs.len() {
         let Subprog { start, end, .. } = env.subprogs[index];
         for pc in (start.0..end.0).map(Pc) {
+            env.looking_at = Some(pc);
             let slot = env.spec.insns[pc.index()];
             let subprog = &mut env.subprogs[index];
             if called_helper(slot) == Some(TAIL_CALL) {
@@ -125,6 +128,7 @@ pub(super) fn check_jumps(env: &mut Env<'_>) -> Result<(), Reason> {
             }
         }
     }
+    env.looking_at = None;
     Ok(())
 }
 

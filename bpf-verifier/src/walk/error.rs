@@ -5,6 +5,7 @@ use bpf_isa::{Pc, Reg};
 use thiserror::Error;
 
 use crate::error::Refusal;
+use crate::told::told;
 
 /// Why a walk was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -93,5 +94,18 @@ impl Refusal for WalkError {
             Self::InfiniteLoop { .. } => Errno::EINVAL,
             Self::Cancelled => Errno::EAGAIN,
         }
+    }
+
+    told! {
+        Unreadable { reg },
+        FramePointerWritten,
+        OutOfProgram { pc, len },
+        TooManyInsns { processed },
+        TooManyBranches { jumps },
+        TooManyAsync { jumps },
+        InfiniteLoop { pc, cur, old },
+        TooManyFrames { frames },
+        Bug { what },
+        Cancelled,
     }
 }

@@ -214,6 +214,8 @@ pub(crate) fn report_of(
             report.errno = errno.map_or(0, |errno| errno.0);
             report.errno_name =
                 errno.map_or_else(|| "0".to_owned(), |errno: Errno| errno.to_string());
+            report.rejection =
+                checked.result.as_ref().err().and_then(|why| serde_json::to_value(why).ok());
             report.last = report::last_message(&checked.log);
             report.stats = report::statistics(&checked.log);
         }
