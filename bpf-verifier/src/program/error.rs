@@ -445,5 +445,6 @@ impl Refusal for ProgramError {
         ThrowInCallback { pc, subprog },
         ExceptionCallbackCalled { pc },
         TailCallInExceptionCallback,
+        KfuncModuleNegative,
     }
 }
