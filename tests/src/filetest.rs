@@ -9,7 +9,7 @@ use bpf_abi::map::{MapFlags, MapInit, MapInitValue, MapSpec, MapType};
 use bpf_abi::prog::{AttachType, ProgType};
 use bpf_abi::spec::ObjectSpec;
 
-use crate::text;
+use crate::{text, types};
 
 /// A file, read: an object of one program, `test`.
 #[derive(Clone, Debug)]
@@ -96,6 +96,14 @@ impl Filetest {
         }
         if directives(&text).any(|directive| directive == "types") {
             text::add_types(&mut object)?;
+        }
+        let declares = |line: &&str| {
+            line.split_whitespace().next().is_some_and(|word| types::WORDS.contains(&word))
+        };
+        let declarations: Vec<&str> = directives(&text).filter(declares).collect();
+        if !declarations.is_empty() {
+            types::declare(&mut object.programs[0], &declarations)?;
+            object.btf.clone_from(&object.programs[0].btf);
         }
         Ok(Self { path, text, object })
     }

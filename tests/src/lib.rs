@@ -6,6 +6,7 @@ pub mod checked;
 pub mod kernel;
 pub mod places;
 pub mod text;
+pub mod types;
 pub mod filetest;
 pub mod torture;
 
