@@ -20,6 +20,8 @@ mod jit;
 mod tail;
 #[cfg(feature = "engines")]
 mod entry;
+#[cfg(feature = "engines")]
+mod replace;
 
 use std::process::ExitCode;
 
@@ -27,12 +29,13 @@ use anyhow::Context as _;
 
 /// What can be measured.
 const HELP: &str = "\
-usage: bpf-bench [all | verify | jit | tail | entry] [--rounds N] [PROGRAM...]
+usage: bpf-bench [all | verify | jit | tail | entry | replace] [--rounds N] [PROGRAM...]
 
 all     everything below; the default
 entry   entering an empty program
 tail    a tail call, in chains of 34 programs, and changing one; the last line is the worst of our
         compiled code's times over the kernel's
+replace idle entry slots, replaced and probed functions, attaching while threads call
 jit     the programs of bench/programs on our engines, rbpf's, solana-sbpf's and the kernel's;
         the last line is the geometric mean of our compiled code's time over the kernel's
 verify  how long verifying heavy programs takes us and the kernel; the last line is the
@@ -82,11 +85,13 @@ fn engines(what: &str, rounds: u32, args: &[String]) -> anyhow::Result<()> {
             verify::run(rounds, args)?;
             entry::run(rounds)?;
             tail::run(rounds)?;
+            replace::run(rounds)?;
             jit::run(rounds, args)
         }
         "jit" => jit::run(rounds, args),
         "tail" => tail::run(rounds),
         "entry" => entry::run(rounds),
+        "replace" => replace::run(rounds),
         _ => anyhow::bail!("nothing is called {what:?}\n\n{HELP}"),
     }
 }

@@ -26,6 +26,9 @@ pub enum SlotMode {
     Word,
     /// A slot is a jump whose displacement is exchanged.
     Displacement,
+    /// There is none that works: calls go to bodies, and nothing can be attached to functions. For
+    /// measuring what slots cost.
+    Absent,
 }
 
 /// What a slot does.

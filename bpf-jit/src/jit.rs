@@ -54,6 +54,9 @@ pub enum SlotMode {
     /// A slot is a jump whose displacement is exchanged: asks less of the processor, costs a jump
     /// a call.
     Displacement,
+    /// There is none that works: calls go to bodies, and nothing can be attached to functions. For
+    /// measuring what slots cost.
+    Absent,
 }
 
 /// A just-in-time compiler, and the memory its code is in.
@@ -341,7 +344,10 @@ impl Assembly {
         };
         for fixup in std::mem::take(&mut self.fixups) {
             let target = match fixup.name {
-                Name::Function(number) => start_of(Part::Function(number as usize)),
+                Name::Function(number) => {
+                    let past = if self.slots == SlotMode::Absent { slot::SIZE } else { 0 };
+                    start_of(Part::Function(number as usize)).map(|start| start + past as u64)
+                }
                 Name::Callback(number) => start_of(Part::Callback(number as usize)),
                 Name::Helper(number) => {
                     image.helpers.get(number as usize).map(|helper| helper.entry as usize as u64)

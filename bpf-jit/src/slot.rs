@@ -36,7 +36,7 @@ const JMP: u8 = 0xe9;
 /// What a slot is when nobody has touched it.
 pub(crate) const fn idle(mode: SlotMode) -> [u8; SIZE] {
     match mode {
-        SlotMode::Word => NOP,
+        SlotMode::Word | SlotMode::Absent => NOP,
         SlotMode::Displacement => [NOP3[0], NOP3[1], NOP3[2], JMP, 0, 0, 0, 0],
     }
 }
@@ -83,6 +83,7 @@ impl<'a> EntrySlot<'a> {
     /// What it does now.
     pub fn state(self) -> SlotState {
         match self.mode {
+            SlotMode::Absent => SlotState::Idle,
             SlotMode::Word => {
                 let word = self.chunk.word(self.at).load(Ordering::Acquire).to_le_bytes();
                 let [first, a, b, c, d, ..] = word;
@@ -113,6 +114,7 @@ impl<'a> EntrySlot<'a> {
     #[expect(unsafe_code, reason = "declares an obligation")]
     pub unsafe fn jump(self, target: u64) -> bool {
         let end = match self.mode {
+            SlotMode::Absent => return false,
             SlotMode::Word => 5,
             SlotMode::Displacement => 8,
         };
@@ -131,6 +133,7 @@ impl<'a> EntrySlot<'a> {
                 let half = self.chunk.half_word(self.at + 4);
                 half.store(displacement.cast_unsigned(), Ordering::Release);
             }
+            SlotMode::Absent => return false,
         }
         self.chunk.arena().sync();
         true
@@ -139,6 +142,7 @@ impl<'a> EntrySlot<'a> {
     /// Makes it fall into the body.
     pub fn reset(self) {
         match self.mode {
+            SlotMode::Absent => {}
             SlotMode::Word => {
                 self.chunk.word(self.at).store(u64::from_le_bytes(NOP), Ordering::Release);
             }

@@ -53,9 +53,8 @@ impl Engines {
     pub(crate) fn new(
         choice: EngineChoice,
         counts: bool,
-        careful_slots: bool,
+        slots: SlotMode,
     ) -> Result<Self, RuntimeError> {
-        let slots = if careful_slots { SlotMode::Displacement } else { SlotMode::Word };
         let options = JitOptions { slots, ..JitOptions::default() };
         let jit = match choice {
             EngineChoice::Auto => Jit::new(options).ok(),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bpf_btf::Btf;
+use bpf_jit::SlotMode;
 use bpf_maps::cpu::Cpus;
 use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
 
@@ -79,7 +80,7 @@ pub struct Builder {
     cpus: Option<NonZeroU32>,
     engine: EngineChoice,
     counts: bool,
-    careful_slots: bool,
+    slots: SlotMode,
     kernel_btf: KernelBtf,
     clock: Clock,
     seed: Option<u64>,
@@ -123,12 +124,10 @@ impl Builder {
         self
     }
 
-    /// Whether entries of compiled functions are changed in a way that asks less of the processor:
-    /// calls then always take a jump, whose displacement alone is exchanged. Costs a jump a call;
-    /// for processors that do not see an aligned store of eight bytes whole when they fetch code.
+    /// How entries of compiled functions are changed while programs run; as one word, if not said.
     #[must_use]
-    pub const fn careful_slots(mut self, careful: bool) -> Self {
-        self.careful_slots = careful;
+    pub const fn slots(mut self, slots: SlotMode) -> Self {
+        self.slots = slots;
         self
     }
 
@@ -168,7 +167,7 @@ impl Builder {
     /// Returns an error if compiled code was asked for and there can be none.
     pub fn build(self) -> Result<Runtime, Error> {
         let cpus = self.cpus.map_or_else(Cpus::available, Cpus::new);
-        let engines = Engines::new(self.engine, self.counts, self.careful_slots)?;
+        let engines = Engines::new(self.engine, self.counts, self.slots)?;
         let random = Random::new(self.seed, cpus.count());
         let shared = Shared {
             cpus,
@@ -202,7 +201,7 @@ impl Runtime {
             cpus: None,
             engine: EngineChoice::default(),
             counts: false,
-            careful_slots: false,
+            slots: SlotMode::Word,
             kernel_btf: KernelBtf::default(),
             clock: Clock::default(),
             seed: None,

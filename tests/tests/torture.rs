@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use bpf_jit::SlotMode;
 use bpf_runtime::{Builder, EngineChoice, Runtime};
 use bpf_tests::torture::{Report, replace};
 
@@ -28,7 +29,7 @@ fn functions_are_replaced_while_programs_run() {
 
 #[test]
 fn functions_are_replaced_by_displacements_alone() {
-    let builder = Runtime::builder().engine(EngineChoice::Jit).careful_slots(true);
+    let builder = Runtime::builder().engine(EngineChoice::Jit).slots(SlotMode::Displacement);
     torture("displacement", builder, 5);
 }
 
