@@ -1,7 +1,7 @@
 //! A function that can be replaced and probed.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bpf_abi::id::ProgId;
 
@@ -10,6 +10,7 @@ use crate::error::{AttachError, Refusal, ThunkError};
 use crate::gate::{Extension, ProgramGate};
 use crate::occupancy::Occupancy;
 use crate::switch::{Code, GracePeriods, Retired, SlotWriter, Switch};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// A function of a loaded program, and what is attached to it.
 ///
@@ -129,7 +130,7 @@ impl Target {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -162,8 +163,8 @@ impl State {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.switch.reset().retire(&*self.grace);
+        let retired = lock(&self.state).switch.reset();
+        retired.retire(&*self.grace);
     }
 }
 
@@ -227,8 +228,9 @@ impl Drop for Attachment {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
     use std::thread;
 

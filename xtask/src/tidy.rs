@@ -27,6 +27,7 @@ const UNSAFE: &[&str] = &[
     "bpf-jit/src/listing.rs",
     "bpf-trampoline/src/interp_slot.rs",
     "bpf-trampoline/src/jit_slot.rs",
+    "bpf-trampoline/src/models.rs",
     "bpf-trampoline/src/switch.rs",
     "bpf-trampoline/src/target.rs",
     "bpf-runtime/src/attach/function.rs",
