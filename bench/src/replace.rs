@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use bpfkit::jit::SlotMode;
 use bpfkit::prelude::*;
 
-use crate::programs::{self, named};
+use crate::inputs;
+use crate::programs::named;
 use crate::stats::{Times, cell, geometric_mean};
 
 /// The programs of the idle slots' row: those that call functions much.
@@ -52,7 +53,7 @@ fn idle(rounds: u32) -> anyhow::Result<()> {
         "{:28} {:>9} {:>9} {:>9} {:>9}  (ns a run, medians)",
         "idle slots", "none", "word", "jump", "word/none"
     );
-    let (packet, mut ratios) = (programs::packet(), Vec::new());
+    let (packet, mut ratios) = (inputs::headers(), Vec::new());
     for name in CALLERS {
         let modes = [SlotMode::Absent, SlotMode::Word, SlotMode::Displacement];
         let loaded = modes.map(|slots| load(slots, name, "prog"));
@@ -88,7 +89,7 @@ fn calls(rounds: u32) -> anyhow::Result<()> {
         "{:28} {:>9} {:>9} {:>9}  (ns a call, medians; more than with nothing)",
         "a function of two arguments", "jit", "more", "interp"
     );
-    let packet = programs::packet();
+    let packet = inputs::headers();
     let mut table = vec![[Times::default(), Times::default()]; ATTACHMENTS.len()];
     for (column, engine) in [EngineChoice::Jit, EngineChoice::Interp].into_iter().enumerate() {
         let runtime = Runtime::builder().engine(engine).build()?;
@@ -170,7 +171,7 @@ fn attaching() -> anyhow::Result<()> {
 }
 
 fn call(program: &Program, stop: &AtomicBool) -> anyhow::Result<u64> {
-    let mut packet = program.packet(&programs::packet())?;
+    let mut packet = program.packet(&inputs::headers())?;
     let mut calls = 0;
     while !stop.load(Ordering::Relaxed) {
         program.run(&mut packet)?;

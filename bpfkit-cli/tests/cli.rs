@@ -335,3 +335,52 @@ fn the_conformance_plugin_runs_what_no_verifier_would_accept() {
         }
     }
 }
+
+const REPLACED: &str = "tests/objects/torture.bpf.o";
+
+/// The JSON report of a run of the program whose functions can be replaced.
+fn run_replaced(extra: &[&str]) -> Value {
+    let mut args = vec!["run", REPLACED, "--prog", "main_program", "--pcap", CAPTURE, "--json"];
+    args.extend(extra);
+    let output = bpfkit(&args);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn functions_are_replaced_and_traced_on_both_engines() {
+    for engine in ["jit", "interp"] {
+        let plain = run_replaced(&["--engine", engine]);
+        let packets = plain["packets"].as_u64().unwrap();
+        let verdicts = |report: &Value| report["verdicts"].as_object().unwrap().clone();
+        assert!(!verdicts(&plain).contains_key("7"), "{plain}");
+
+        let extension = format!("f={REPLACED}:extension");
+        let [before, after] = ["before", "after"].map(|name| format!("g={REPLACED}:{name}"));
+        let options = ["--extend", &extension, "--trace", &before, "--trace", &after];
+        let report = run_replaced(&[&["--engine", engine], &options[..]].concat());
+        let [(_, tally)] = &verdicts(&report).into_iter().collect::<Vec<_>>()[..] else {
+            unreachable!("one verdict: {report}");
+        };
+        assert_eq!(tally["packets"], packets, "{report}");
+        for program in report["programs"].as_array().unwrap() {
+            assert!(program["runs"].as_u64() >= Some(packets), "{program}");
+        }
+        assert_eq!(report["programs"].as_array().unwrap().len(), 4);
+    }
+}
+
+#[test]
+fn what_cannot_be_attached_is_said() {
+    let wrong = |option: &str, text: &str| {
+        let args = ["run", REPLACED, "--prog", "main_program", "--pcap", CAPTURE, option, text];
+        let output = bpfkit(&args);
+        (code(&output), stderr(&output))
+    };
+    let (status, said) = wrong("--extend", "f");
+    assert!(status == 2 && said.contains("FUNC=OBJ:PROG"), "{said}");
+    let (status, said) = wrong("--extend", &format!("nosuch={REPLACED}:extension"));
+    assert!(status == 2 && said.contains("nosuch"), "{said}");
+    let (status, said) = wrong("--extend", &format!("g={REPLACED}:extension"));
+    assert!(status == 1 && said.contains("has 1 args while g() has 2 args"), "{said}");
+}

@@ -221,7 +221,7 @@ impl Report<'_> {
             ]);
         }
         let mut programs = Table::new(&["program", "runs", "tail calls", "fell through"]);
-        for program in self.loaded.object.programs() {
+        for program in self.programs() {
             let counts = program.counters().unwrap_or_default();
             programs.row(vec![
                 program.name().to_owned(),
@@ -238,12 +238,20 @@ impl Report<'_> {
         if let Some(first) = first_skipped {
             text.push_str(&format!("{skipped} packets not run: {first}\n"));
         }
-        text.push_str(&maps::text(
-            &self.loaded.object,
-            &self.loaded.runtime,
-            self.args.map_entries,
-        )?);
+        for object in self.objects() {
+            text.push_str(&maps::text(object, &self.loaded.runtime, self.args.map_entries)?);
+        }
         Ok(text)
+    }
+
+    /// The object, and those of what is attached to it.
+    fn objects(&self) -> impl Iterator<Item = &bpfkit::Object> {
+        let attached = self.loaded.attached.iter().map(|attached| &attached.object);
+        std::iter::once(&self.loaded.object).chain(attached)
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &bpfkit::Program> {
+        self.objects().flat_map(bpfkit::Object::programs)
     }
 
     fn json(&self, broken: Option<&Broken>) -> anyhow::Result<Value> {
@@ -256,10 +264,7 @@ impl Report<'_> {
             })
             .collect();
         let programs: Vec<Value> = self
-            .loaded
-            .object
             .programs()
-            .iter()
             .map(|program| {
                 let counts = program.counters().unwrap_or_default();
                 json!({
@@ -270,6 +275,10 @@ impl Report<'_> {
                 })
             })
             .collect();
+        let mut maps = Vec::new();
+        for object in self.objects() {
+            maps.extend(maps::json(object, &self.loaded.runtime)?);
+        }
         Ok(json!({
             "object": self.args.object().display().to_string(),
             "program": self.loaded.program.name(),
@@ -280,7 +289,7 @@ impl Report<'_> {
             "ns_per_packet": self.nanoseconds,
             "verdicts": verdicts,
             "programs": programs,
-            "maps": maps::json(&self.loaded.object, &self.loaded.runtime)?,
+            "maps": maps,
             "broken": broken.map(|broken| json!({
                 "packet": broken.packet, "offset": broken.offset, "what": broken.what,
             })),

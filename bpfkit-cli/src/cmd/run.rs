@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bpfkit::abi::map::{MapInitValue, MapType};
-use bpfkit::{LoadError, Object, OpenObject, Program, Runtime, TestRun};
+use bpfkit::{Link, LoadError, Object, OpenObject, Program, Runtime, TestRun};
 use serde_json::json;
 
 use super::{Engine, kernel_btf, open, read, replay};
@@ -37,6 +37,12 @@ pub(crate) struct Args {
     /// Put a program of the object into a slot of a program array; without PROG empty the slot
     #[arg(long, value_name = "MAP[I]=PROG")]
     pub(crate) tail: Vec<String>,
+    /// Replace a function of the program by an extension
+    #[arg(long, value_name = "FUNC=OBJ:PROG")]
+    pub(crate) extend: Vec<String>,
+    /// Have a program look on when a function of the program is called: fentry or fexit
+    #[arg(long, value_name = "FUNC=OBJ:PROG")]
+    pub(crate) trace: Vec<String>,
     /// Set a global variable before the object is loaded
     #[arg(long, value_name = "VARIABLE=VALUE")]
     pub(crate) set: Vec<String>,
@@ -88,6 +94,13 @@ pub(crate) struct Loaded {
     pub(crate) object: Object,
     pub(crate) program: Program,
     pub(crate) runtime: Runtime,
+    pub(crate) attached: Vec<Attached>,
+}
+
+/// An extension or a probe, as long as the program runs.
+pub(crate) struct Attached {
+    pub(crate) object: Object,
+    _link: Link,
 }
 
 /// Whether engines count runs and tail calls.
@@ -134,7 +147,45 @@ pub(crate) fn load(args: &Args, counting: Counting) -> anyhow::Result<Option<Loa
         }
     }
     let program = object.program(&name)?;
-    Ok(Some(Loaded { object, program, runtime }))
+    let mut attached = Vec::new();
+    let extensions = args.extend.iter().map(|text| ("--extend", text));
+    for (option, text) in extensions.chain(args.trace.iter().map(|text| ("--trace", text))) {
+        let attaching = attach(&runtime, &program, option, text);
+        match attaching.with_context(|| format!("{option} {text}"))? {
+            Some(link) => attached.push(link),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(Loaded { object, program, runtime, attached }))
+}
+
+/// Attaches what `--extend` or `--trace` names; `None` if it was refused, which then has been said.
+fn attach(
+    runtime: &Runtime,
+    target: &Program,
+    option: &str,
+    text: &str,
+) -> anyhow::Result<Option<Attached>> {
+    let parts = text.split_once('=').and_then(|(function, place)| {
+        let (object, program) = place.rsplit_once(':')?;
+        Some((function, Path::new(object), program))
+    });
+    let (function, path, name) = parts.context("not of the form FUNC=OBJ:PROG")?;
+    let opened = open(runtime, path)?.program(name)?;
+    let mut opened = if option == "--extend" {
+        opened.extend(target, function)?
+    } else {
+        opened.trace(target, function)?
+    };
+    let object = match opened.object().clone().load() {
+        Ok(object) => object,
+        Err(error) => {
+            explain(path, &error);
+            return Ok(None);
+        }
+    };
+    let link = object.program(name)?.attach()?;
+    Ok(Some(Attached { object, _link: link }))
 }
 
 /// Says why an object was not loaded: a refusal with the end of its log.
