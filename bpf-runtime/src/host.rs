@@ -103,6 +103,10 @@ impl Host for LoadHost<'_> {
         helper.works_for(self.prog_type).then_some(helper.entry)
     }
 
+    fn kfunc_code(&self, name: &str) -> Option<(&'static HelperProto, HelperFn)> {
+        helpers::kfunc::find(name)
+    }
+
     fn cpus(&self) -> u32 {
         self.shared.cpus.count()
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bpf_abi::image::Image;
 use bpf_abi::prog::ProgType;
-use bpf_abi::spec::{ProgramSpec, ReferenceTo};
-use bpf_btf::TypeId;
+use bpf_abi::spec::{ProgramSpec, Reference, ReferenceTo};
+use bpf_btf::{KindCode, TypeId};
+use bpf_verifier::described::DescribedWorld;
 use bpf_verifier::fixup::BindError;
 use bpf_verifier::host::ProgramFacts;
 use bpf_verifier::{Options, Reason, Rejection, Stats, Verdict, verify};
@@ -55,7 +56,9 @@ impl Runtime {
 
         let compiled = shared.compiles();
         let host = LoadHost::new(shared, spec, around.maps, around.programs, compiled);
-        let Verdict { result, log, stats, facts, .. } = verify(spec, &host, around.options);
+        let resolved = self.with_kernel_functions(spec);
+        let verdict = verify(resolved.as_ref().unwrap_or(spec), &host, around.options);
+        let Verdict { result, log, stats, facts, .. } = verdict;
         match result {
             Ok(image) => {
                 let facts = facts.expect("an accepted program comes with its facts");
@@ -67,7 +70,7 @@ impl Runtime {
                     Accepted { image: Arc::new(image), log, stats, facts },
                 )
             }
-            Err(rejection) => Err(refused(rejection, log, spec, place)),
+            Err(rejection) => Err(self.refused(rejection, log, spec, place)),
         }
     }
 
@@ -141,7 +144,10 @@ impl Runtime {
                 }
                 ReferenceTo::Kfunc { weak: true, .. } | ReferenceTo::Ksym { weak: true, .. } => {}
                 ReferenceTo::Kfunc { name, .. } => {
-                    return Err(self.missing(place, "kernel function", name));
+                    let kernel = self.shared.kernel_types();
+                    if kernel.and_then(|btf| btf.by_name_kind(name, KindCode::Func)).is_none() {
+                        return Err(self.missing(place, "kernel function", name));
+                    }
                 }
                 ReferenceTo::Ksym { name, .. } => {
                     return Err(self.missing(place, "kernel variable", name));
@@ -149,6 +155,33 @@ impl Runtime {
             }
         }
         Ok(())
+    }
+
+    /// The program with the numbers of the kernel functions that it calls, if it calls any.
+    fn with_kernel_functions(&self, spec: &ProgramSpec) -> Option<ProgramSpec> {
+        let is_kfunc = |reference: &Reference| matches!(reference.to, ReferenceTo::Kfunc { .. });
+        let calls = spec.references.iter().any(is_kfunc);
+        calls.then(|| DescribedWorld::new(self.shared.kernel_types().cloned()).resolved(spec))
+    }
+
+    /// Why an accepted program's parts could not be bound, or why the program was refused.
+    fn refused(
+        &self,
+        rejection: Rejection,
+        log: String,
+        spec: &ProgramSpec,
+        place: Place,
+    ) -> LoadError {
+        if let Reason::Bind(error) = &rejection.reason {
+            if let BindError::Helper { name, .. } = error.as_ref() {
+                let (helper, prog_type) = (name.clone(), spec.prog_type);
+                return LoadError::MissingHelper { place: Box::new(place), helper, prog_type };
+            }
+            if let BindError::Kfunc { name, .. } = error.as_ref() {
+                return self.missing(&place, "kernel function", name);
+            }
+        }
+        LoadError::Rejected(Box::new(Rejected { place, rejection, log }))
     }
 
     /// Why a kernel function or variable cannot be had.
@@ -180,18 +213,6 @@ fn check_type(prog_type: ProgType, place: &Place) -> Result<(), LoadError> {
             Err(LoadError::Unsupported { place, what })
         }
     }
-}
-
-/// Why an accepted program's parts could not be bound, or why the program was refused.
-fn refused(rejection: Rejection, log: String, spec: &ProgramSpec, place: Place) -> LoadError {
-    if let Reason::Bind(error) = &rejection.reason
-        && let BindError::Helper { name, .. } = error.as_ref()
-    {
-        let (helper, prog_type) = (name.clone(), spec.prog_type);
-        let place = Box::new(place);
-        return LoadError::MissingHelper { place, helper, prog_type };
-    }
-    LoadError::Rejected(Box::new(Rejected { place, rejection, log }))
 }
 
 /// The maps that a program names, each once, in the order of their first mention.

@@ -70,6 +70,14 @@ pub trait Host: Debug {
     /// The code of a helper; `None` if this host has none.
     fn helper_code(&self, proto: &'static HelperProto) -> Option<HelperFn>;
 
+    /// The code of a kernel function, as a helper whose number is
+    /// [`FIRST_KFUNC`](bpf_abi::helper::FIRST_KFUNC) or a little more; `None` if this host has
+    /// none. It must keep to what the kernel's types say of the function.
+    fn kfunc_code(&self, name: &str) -> Option<(&'static HelperProto, HelperFn)> {
+        let _ = name;
+        None
+    }
+
     /// The types of the kernel, where they are known.
     fn kernel_btf(&self) -> Option<&Arc<Btf>>;
 

@@ -12,6 +12,10 @@ use bitflags::bitflags;
 /// [`LOAD_PACKET_FAILED`] if they are not in the packet: then the function returns 0.
 pub const LOAD_PACKET: u32 = 0x7fff_ff00;
 
+/// The first of the numbers under which an [`Image`](crate::image::Image) binds the code of kernel
+/// functions, of which each host numbers its own. No program can call them so.
+pub const FIRST_KFUNC: u32 = 0x7ffe_0000;
+
 /// What [`LOAD_PACKET`] gives if the bytes are not in the packet.
 pub const LOAD_PACKET_FAILED: u64 = u64::MAX;
 

@@ -23,6 +23,7 @@ mod fib;
 mod callback;
 mod lock;
 mod probe;
+pub(crate) mod kfunc;
 
 pub use define::Helper;
 

@@ -92,10 +92,7 @@ impl Bound {
                 Insn::LoadImm64 { imm, .. } => *imm = bound.imm(env, at, *imm)?,
                 Insn::Call(Call::Helper(TAIL_CALL)) => {}
                 Insn::Call(Call::Helper(id)) => bound.call(env, at, *id)?,
-                Insn::Call(Call::Kfunc { btf_id, btf_fd_idx }) => {
-                    let name = kfunc_name(env, *btf_id, *btf_fd_idx).unwrap_or("?").to_owned();
-                    return Err(BindError::Kfunc { at, name });
-                }
+                Insn::Call(call @ Call::Kfunc { .. }) => *call = bound.kfunc(env, at, *call)?,
                 Insn::LoadAbs { .. } | Insn::LoadInd { .. } => bound.add(env, at, &PACKET)?,
                 _ => {}
             }
@@ -146,6 +143,19 @@ impl Bound {
             return Err(BindError::Helper { at, name });
         };
         self.add(env, at, proto)
+    }
+
+    /// A kernel function is a helper of the host's.
+    fn kfunc(&mut self, env: &Env<'_>, at: Pc, call: Call) -> Result<Call, BindError> {
+        let Call::Kfunc { btf_id, btf_fd_idx } = call else { return Ok(call) };
+        let name = kfunc_name(env, btf_id, btf_fd_idx).unwrap_or("?");
+        let missing = || BindError::Kfunc { at, name: name.to_owned() };
+        let (proto, entry) = env.host.kfunc_code(name).ok_or_else(missing)?;
+        let number = i32::try_from(proto.id).map_err(|_| missing())?;
+        if !self.helpers.iter().any(|helper| helper.proto.id == proto.id) {
+            self.helpers.push(BoundHelper { proto, entry });
+        }
+        Ok(Call::Helper(number))
     }
 
     fn add(&mut self, env: &Env<'_>, at: Pc, proto: &'static HelperProto) -> Result<(), BindError> {
