@@ -15,6 +15,9 @@ pub struct Options {
     pub strict_holes: bool,
     /// How many instructions may be walked. Linux: `BPF_COMPLEXITY_LIMIT_INSNS`.
     pub max_insns: u32,
+    /// How many bytes the states that are kept and the branches put aside may take together.
+    /// The kernel has no such limit but its memory's.
+    pub max_state_bytes: usize,
     /// Gives up when somebody sets this.
     pub cancel: Option<Cancel>,
 }
@@ -61,6 +64,12 @@ impl Default for LogOptions {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { log: LogOptions::default(), strict_holes: true, max_insns: 1_000_000, cancel: None }
+        Self {
+            log: LogOptions::default(),
+            strict_holes: true,
+            max_insns: 1_000_000,
+            max_state_bytes: 4 << 30,
+            cancel: None,
+        }
     }
 }

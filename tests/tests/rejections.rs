@@ -76,3 +76,24 @@ fn json(spec: &ProgramSpec, world: &DescribedWorld) -> String {
         }
     }
 }
+
+#[test]
+fn states_take_no_more_memory_than_they_may() {
+    let mut source = "r1 = *(u32 *)(r1 + 16)\nr0 = 0\n".to_owned();
+    for n in 0..200 {
+        writeln!(source, "if r1 == {n} goto out").unwrap();
+    }
+    source.push_str("out:\nexit");
+    let program = asm::assemble(&source).unwrap();
+    let spec = ProgramSpec::new("prog", ProgType::Xdp, program.to_slots());
+    let world = DescribedWorld::new(None);
+    let checked = check(&spec, &world, &Options::default());
+    let used = checked.stats.peak_state_bytes;
+    assert!(checked.result.is_ok() && used > 100_000, "{used} bytes");
+    let enough = Options { max_state_bytes: used, ..Options::default() };
+    assert!(check(&spec, &world, &enough).result.is_ok());
+    let short = Options { max_state_bytes: used / 2, ..Options::default() };
+    let rejection = check(&spec, &world, &short).result.unwrap_err();
+    assert_eq!(rejection.errno(), bpf_abi::Errno::ENOMEM);
+    assert_eq!(rejection.reason.name(), "TooMuchMemory");
+}

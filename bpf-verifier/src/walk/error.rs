@@ -77,6 +77,13 @@ pub enum WalkError {
         what: &'static str,
     },
 
+    /// What is known at different points takes more memory than the caller allows.
+    #[error("states take more than {most} bytes")]
+    TooMuchMemory {
+        /// How much it allows.
+        most: usize,
+    },
+
     /// The caller of the verifier set its flag.
     #[error("verification was cancelled")]
     Cancelled,
@@ -92,6 +99,7 @@ impl Refusal for WalkError {
             | Self::Bug { .. } => Errno::EFAULT,
             Self::TooManyInsns { .. } | Self::TooManyFrames { .. } => Errno::E2BIG,
             Self::InfiniteLoop { .. } => Errno::EINVAL,
+            Self::TooMuchMemory { .. } => Errno::ENOMEM,
             Self::Cancelled => Errno::EAGAIN,
         }
     }
@@ -106,6 +114,7 @@ impl Refusal for WalkError {
         InfiniteLoop { pc, cur, old },
         TooManyFrames { frames },
         Bug { what },
+        TooMuchMemory { most },
         Cancelled,
     }
 }

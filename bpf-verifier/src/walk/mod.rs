@@ -288,6 +288,10 @@ impl Walk<'_, '_> {
         if counts.insns > self.env.options.max_insns {
             return Err(WalkError::TooManyInsns { processed: counts.insns }.into());
         }
+        if counts.peak_state_bytes > self.env.options.max_state_bytes {
+            let most = self.env.options.max_state_bytes;
+            return Err(WalkError::TooMuchMemory { most }.into());
+        }
         if counts.insns.is_multiple_of(1024)
             && self.env.options.cancel.as_ref().is_some_and(crate::Cancel::is_set)
         {
