@@ -241,7 +241,7 @@ fn check_object(
     let Some(expected) = btf::find_struct(cx.env, wanted) else {
         return Err(CallError::NoObjectType { name: wanted.to_owned() }.into());
     };
-    if !btf::matches(cx.env, ty, pointer.off, expected, how) {
+    if !btf::matches(cx, ty, pointer.off, expected, how) {
         let name = btf::name_of(cx.env, ty);
         let expected = wanted.to_owned();
         return Err(CallError::OtherObject { reg, name, expected }.into());

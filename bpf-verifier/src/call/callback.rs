@@ -13,7 +13,7 @@ use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::btf;
 use crate::state::{
-    DynptrKind, Frame, FrameRole, Pointer, PointerKind, PtrFlags, ReturnRange, SubprogId, Value,
+    DynptrKind, Frame, FrameRole, Pointer, PointerKind, ReturnRange, SubprogId, Value,
 };
 
 /// What a callback gets in its argument registers, and may return.
@@ -61,8 +61,7 @@ pub(crate) fn of_helper(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reas
             let name = "vm_area_struct";
             let ty = btf::find_struct(cx.env, name)
                 .ok_or_else(|| CallError::NoObjectType { name: name.to_owned() })?;
-            let mut vma = Pointer::to(PointerKind::Btf { ty });
-            vma.flags = PtrFlags::TRUSTED;
+            let vma = Pointer::to(PointerKind::Btf { ty });
             ([r1, Some(Value::Pointer(vma)), r4, None, None], ZERO_OR_ONE)
         }
         _ => {

@@ -183,12 +183,19 @@ pub(crate) fn type_in_kernel(
 ) -> Result<BtfType, Reason> {
     let facts = Arc::clone(cx.env.map(map));
     let Some(own) = &facts.btf else { return Err(MemoryError::NoKernelTypes.into()) };
-    let name = own.name_of(to).to_owned();
-    if let Some(ty) = btf::find_struct(cx.env, &name) {
-        return Ok(ty);
-    }
     let btf = cx.env.use_btf(own);
-    Ok(BtfType { btf, id: to })
+    type_in_kernel_of(cx, btf, to)
+}
+
+/// The same for a field of an object of the program's own.
+pub(crate) fn type_in_kernel_of(
+    cx: &mut StepCx<'_, '_>,
+    btf: crate::state::BtfNo,
+    to: bpf_btf::TypeId,
+) -> Result<BtfType, Reason> {
+    let own = BtfType { btf, id: to };
+    let name = btf::name_of(cx.env, own);
+    Ok(btf::find_struct(cx.env, &name).unwrap_or(own))
 }
 
 /// Whether a pointer may be stored as a kptr of this type.
@@ -226,7 +233,7 @@ pub(crate) fn match_kptr(
     }
     crate::memory::bounds::check_offset(pointer, reg, crate::memory::bounds::FixedOffset::Allowed)?;
     let how = if owner == PointerField::Untrusted { Match::Embedded } else { Match::Exact };
-    if !btf::matches(cx.env, held, pointer.off, ty, how) {
+    if !btf::matches(cx, held, pointer.off, ty, how) {
         return Err(mismatch(&name));
     }
     Ok(())

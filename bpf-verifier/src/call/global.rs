@@ -186,7 +186,7 @@ fn check_argument(
             if let Some(pointer) = &pointer
                 && let PointerKind::Btf { ty: held } = pointer.kind
             {
-                if !btf::matches(cx.env, held, pointer.off, ty, btf::Match::Embedded) {
+                if !btf::matches(cx, held, pointer.off, ty, btf::Match::Embedded) {
                     let name = btf::name_of(cx.env, held);
                     let expected = btf::name_of(cx.env, ty);
                     return Err(CallError::OtherObject { reg, name, expected }.into());

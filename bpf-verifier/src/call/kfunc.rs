@@ -18,7 +18,8 @@ use crate::memory::btf;
 use crate::program::kfunc_name;
 use crate::scalar::Scalar;
 use crate::state::{
-    BtfType, Held, Id, Keep, MapNo, Number, Pointer, PointerKind, PtrFlags, State, SubprogId, Value,
+    BtfType, Held, Id, Keep, MapNo, Number, Pointer, PointerKind, PtrFlags, ReturnRange, State,
+    SubprogId, Value,
 };
 use crate::step::{exit, target};
 
@@ -208,6 +209,11 @@ fn push_lock_failure(cx: &mut StepCx<'_, '_>) -> Result<(), Reason> {
     Ok(())
 }
 
+/// What work returns that a queue does.
+const NOTHING: ReturnRange = ReturnRange { min: 0, max: 0 };
+/// What work returns that a task does.
+const ANYTHING: ReturnRange = ReturnRange { min: i32::MIN, max: i32::MAX };
+
 /// Functions of the program that it calls.
 fn call_back(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
     let Some(subprog) = meta.subprog else { return Ok(()) };
@@ -216,7 +222,7 @@ fn call_back(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
         let mut node = root.node();
         graph::lend(cx.env, &mut node);
         let node = Some(Value::Pointer(node));
-        let range = crate::state::ReturnRange { min: 0, max: 1 };
+        let range = ReturnRange { min: 0, max: 1 };
         let args = [node, node, None, None, None];
         return callback::enter_now(cx, callback::Callback { subprog, args, range });
     }
@@ -228,9 +234,10 @@ fn call_back(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
             None,
             None,
         ];
-        let range = crate::state::ReturnRange { min: 0, max: 0 };
+        let task_work = meta.row.name.starts_with("bpf_task_work_");
+        let range = if task_work { ANYTHING } else { NOTHING };
         let callback = callback::Callback { subprog, args, range };
-        let sleepable = meta.row.name.starts_with("bpf_wq_") || meta.row.name.contains("task_work");
+        let sleepable = task_work || meta.row.name.starts_with("bpf_wq_");
         return callback::enter_later(cx, callback, sleepable);
     }
     Ok(())
@@ -241,12 +248,10 @@ fn sections(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
     let name = meta.row.name;
     let refs = &mut cx.state.refs;
     match name {
-        "bpf_rcu_read_lock" => {
-            if refs.rcu_locks > 0 {
-                return Err(text(format!("nested rcu read lock (kernel function {name})")));
-            }
-            refs.rcu_locks += 1;
+        "bpf_rcu_read_lock" if refs.rcu_locks > 0 => {
+            return Err(KfuncError::RcuNested { function: name }.into());
         }
+        "bpf_rcu_read_lock" => refs.rcu_locks += 1,
         "bpf_rcu_read_unlock" => {
             if refs.rcu_locks == 0 {
                 return Err(text(format!("unmatched rcu read unlock (kernel function {name})")));
@@ -356,6 +361,7 @@ fn pointer_result(
             let size = meta.result_size.filter(|size| *size > 0);
             let (size, rdonly) = match (size, meta.types.size_of(id)) {
                 (Some(size), _) => (size, meta.result_rdonly),
+                (None, Some(size)) if meta.is("bpf_session_cookie") => (size, false),
                 (None, Some(size)) if size > 0 => (size, true),
                 (None, _) => {
                     let (name, kind) = (meta.row.name, code.name());
@@ -456,7 +462,7 @@ fn special_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Option<Pointer
         }
         _ if meta.root.is_some() => Ok(meta.root.map(|root| root.node())),
         "bpf_cast_to_kern_ctx" => {
-            let Some(ty) = kernel_context(cx) else { return Ok(None) };
+            let Some(ty) = kernel_context(cx, &meta.types)? else { return Ok(None) };
             Ok(Some(Pointer::to(PointerKind::Btf { ty }).with(PtrFlags::TRUSTED)))
         }
         _ => Ok(None),
@@ -464,8 +470,20 @@ fn special_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Option<Pointer
 }
 
 /// The kernel's own structure behind the context. Linux: `get_kern_ctx_btf_id`.
-fn kernel_context(cx: &mut StepCx<'_, '_>) -> Option<BtfType> {
-    btf::find_struct(cx.env, prototype::kernel_context_name(cx.env.kind)?)
+fn kernel_context(cx: &mut StepCx<'_, '_>, types: &Btf) -> Result<Option<BtfType>, Reason> {
+    // One structure of the kernel's has a member for each program type's context.
+    let member = format!("BPF_PROG_TYPE_{}_kern", cx.env.kind.prog_type.name().to_uppercase());
+    let contexts = types.by_name_kind("bpf_ctx_convert", KindCode::Struct);
+    let Some(member) = contexts.and_then(|id| types.member_by_name(id, &member)) else {
+        let name = prototype::kernel_context_name(cx.env.kind);
+        return Ok(name.and_then(|name| btf::find_struct(cx.env, name)));
+    };
+    match types.get(member.ty).map(|ty| ty.code()) {
+        Some(KindCode::Struct | KindCode::Union) => {
+            Ok(Some(BtfType { btf: btf::kernel(cx.env), id: member.ty }))
+        }
+        _ => Err(KfuncError::ContextNoStruct { id: member.ty.0 }.into()),
+    }
 }
 
 /// The largest object that every CPU may have of its own. Linux: `BPF_GLOBAL_PERCPU_MA_MAX_SIZE`.

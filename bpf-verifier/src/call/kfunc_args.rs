@@ -17,7 +17,7 @@ use crate::memory::btf::{self, Match};
 use crate::memory::stack::Way;
 use crate::memory::{MemoryError, pointer_name, type_name};
 use crate::scalar::Tnum;
-use crate::state::{BtfType, DynptrKind, Pointer, PointerKind, PtrFlags, Value};
+use crate::state::{BtfType, DynptrKind, Id, Pointer, PointerKind, PtrFlags, Value};
 use crate::step::null;
 
 /// A parameter of a kernel function.
@@ -129,6 +129,9 @@ fn check_one(
     let kind = kind_of(cx, meta, types, params, &argument)?;
     if kind == Kind::Null {
         return Ok(false);
+    }
+    if kind == Kind::Map {
+        map(meta, &argument)?;
     }
     check_trust(meta, kind, &argument)?;
     match value {
@@ -262,6 +265,56 @@ fn kind_of(
     Ok(if measured { Kind::MeasuredMemory } else { Kind::Memory })
 }
 
+/// A map, which must be the one that the timer or work before it is in.
+fn map(meta: &mut Meta, argument: &Argument) -> Result<(), Reason> {
+    let reg = argument.reg;
+    let Some(pointer) = argument.pointer().filter(looks_like_map) else {
+        return Err(KfuncError::NotMap { reg }.into());
+    };
+    let PointerKind::MapPtr { map, uid } = pointer.kind else { return Ok(()) };
+    if let Some((work_map, work_uid)) = meta.map
+        && (work_map, work_uid) != (map, uid)
+    {
+        let number = |id: Option<Id>| id.map_or(0, Id::number);
+        let (work, map) = (number(work_uid), number(uid));
+        let task = meta.row.name.starts_with("bpf_task_work");
+        return Err(if task {
+            KfuncError::OtherTaskWorkMap { work, map }
+        } else {
+            KfuncError::OtherWorkqueueMap { work, map }
+        }
+        .into());
+    }
+    meta.map = Some((map, uid));
+    Ok(())
+}
+
+/// Whether the word is set that the kernel keeps a map pointer's map in: it keeps other things
+/// there for other pointers, and the arguments' types are compared later.
+const fn looks_like_map(pointer: &Pointer) -> bool {
+    match pointer.kind {
+        PointerKind::MapPtr { .. }
+        | PointerKind::MapValue { .. }
+        | PointerKind::MapKey { .. }
+        | PointerKind::Btf { .. }
+        | PointerKind::Dynptr { .. } => true,
+        PointerKind::Mem { size, .. } => size > 0,
+        PointerKind::Packet { range } | PointerKind::PacketMeta { range } => range.0 != 0,
+        PointerKind::Func { subprog } => subprog.0 != 0,
+        PointerKind::Ctx
+        | PointerKind::Stack { .. }
+        | PointerKind::PacketEnd
+        | PointerKind::FlowKeys
+        | PointerKind::Socket
+        | PointerKind::SockCommon
+        | PointerKind::TcpSock
+        | PointerKind::XdpSock
+        | PointerKind::TpBuffer
+        | PointerKind::Buf
+        | PointerKind::Arena => false,
+    }
+}
+
 /// Whether a pointer is to what the kernel has a type of its own for, and keeps alive.
 fn is_kernels_own(pointer: &Pointer) -> bool {
     pointer.flags.is_empty() && has_kernel_type(&pointer.kind)
@@ -385,13 +438,10 @@ fn check_kind(
             }
             _ => Err(text(format!("arg#{place} doesn't point to a const string"))),
         },
-        Kind::Map => match pointer {
-            Some(Pointer { kind: PointerKind::MapPtr { map, uid }, .. }) => {
-                meta.map = meta.map.or(Some((map, uid)));
-                Ok(())
-            }
-            _ => Err(text(format!("pointer in {reg} isn't map pointer"))),
-        },
+        Kind::Map => {
+            let target = types.by_name_kind("bpf_map", KindCode::Struct).unwrap_or(target);
+            object(cx, meta, types, &Argument { target, ..*argument })
+        }
         Kind::Work(field) => match pointer {
             Some(Pointer { kind: PointerKind::MapValue { .. }, .. }) => {
                 meta.map = Some(locks::in_map(cx, reg, field)?);
@@ -547,26 +597,50 @@ fn object(
         PointerKind::MapPtr { .. } => btf::find_struct(cx.env, "bpf_map"),
         _ => None,
     };
-    let safe = PtrFlags::TRUSTED | PtrFlags::RCU | PtrFlags::ALLOC;
-    if !(pointer.flags - safe).is_empty() && matches!(pointer.kind, PointerKind::Btf { .. }) {
-        let ty = pointer_name(&pointer);
+    let safe = PtrFlags::TRUSTED | PtrFlags::NON_OWN_REF | PtrFlags::ALLOC;
+    let is_object = matches!(pointer.kind, PointerKind::Btf { .. });
+    let is_safe = (pointer.flags - safe).is_empty() || pointer.flags.contains(PtrFlags::RCU);
+    if !(is_object && is_safe) && !has_kernel_type(&pointer.kind) {
+        let held = pointer_name(&pointer);
         let mut wanted = pointer;
         wanted.flags &= safe;
-        let expected = pointer_name(&wanted);
-        return Err(text(format!("arg#{place} is {ty} expected {expected} or socket")));
+        let wanted = pointer_name(&wanted);
+        return Err(KfuncError::NoObject { arg: place, held, wanted }.into());
     }
     let Some(held) = held else { return Ok(()) };
     let wanted = BtfType { btf: btf::kernel(cx.env), id: target };
-    let strict =
-        meta.has(KfuncFlags::TRUSTED_ARGS) && pointer.off == 0 && meta.has(KfuncFlags::RELEASE);
-    let how = if strict { Match::Exact } else { Match::Embedded };
-    if !btf::matches(cx.env, held, pointer.off, wanted, how) {
-        let name = meta.row.name;
-        let expected = types.name_of(target);
-        let found = btf::name_of(cx.env, held);
-        return Err(text(format!(
-            "kernel function {name} args#{place} expected pointer to STRUCT {expected} but {reg} has a pointer to STRUCT {found}"
-        )));
+    let expected = types.name_of(target);
+    let found = btf::name_of(cx.env, held);
+    let released = meta.row.flags.contains(KfuncFlags::RELEASE) && pointer.ref_id.is_some();
+    let how =
+        if released || is_uncast_alias(&found, expected) { Match::Exact } else { Match::Embedded };
+    if btf::matches(cx, held, pointer.off, wanted, how) || is_projection(expected, &found) {
+        return Ok(());
     }
-    Ok(())
+    let (function, arg, expected) = (meta.row.name, place, expected.to_owned());
+    let kind = |btf: Option<&Btf>, id: TypeId| {
+        let code = btf.and_then(|btf| btf.get(id)).map(|ty| ty.code());
+        code.map_or("UNKNOWN", KindCode::name)
+    };
+    let expected_kind = kind(Some(types), target);
+    let found_kind = kind(cx.env.btf(held.btf).map(Arc::as_ref), held.id);
+    Err(KfuncError::OtherObject { function, arg, expected_kind, expected, reg, found_kind, found }
+        .into())
+}
+
+/// What the name of a type ends with whose objects are not ready yet.
+const UNREADY: &str = "___init";
+
+/// Whether one type is the other before it is ready: neither is taken for the other.
+///
+/// Linux: `btf_type_ids_nocast_alias`.
+fn is_uncast_alias(one: &str, other: &str) -> bool {
+    one.strip_suffix(UNREADY) == Some(other) || other.strip_suffix(UNREADY) == Some(one)
+}
+
+/// Whether programs see objects of the kernel's type as the other.
+///
+/// Linux: `btf_is_projection_of`.
+fn is_projection(seen: &str, kernels: &str) -> bool {
+    matches!((seen, kernels), ("__sk_buff", "sk_buff") | ("xdp_md", "xdp_buff"))
 }

@@ -8,9 +8,31 @@ refusals! {
     /// Why a call of a kernel function is refused.
     pub enum KfuncError {
         // What arguments point to.
+        EINVAL ContextNoStruct { id: u32 } "kern ctx type id {id} is not a struct";
+        EINVAL NotMap { reg: Reg } "pointer in {reg} isn't map pointer";
+        EINVAL OtherWorkqueueMap { work: u32, map: u32 }
+            "workqueue pointer in R1 map_uid={work} doesn't match map pointer in R2 map_uid={map}";
+        EINVAL OtherTaskWorkMap { work: u32, map: u32 }
+            "bpf_task_work pointer in R2 map_uid={work} doesn't match map pointer in R3 map_uid={map}";
+        EINVAL OtherObject {
+            function: &'static str,
+            arg: usize,
+            expected_kind: &'static str,
+            expected: String,
+            reg: Reg,
+            found_kind: &'static str,
+            found: String,
+        }
+            "kernel function {function} args#{arg} expected pointer to {expected_kind} {expected} but {reg} has a pointer to {found_kind} {found}";
+        EINVAL NoObject { arg: usize, held: String, wanted: String }
+            "arg#{arg} is {held} expected {wanted} or socket";
         EINVAL Untrusted { reg: Reg } "{reg} must be referenced or trusted";
         EINVAL NotRcu { reg: Reg } "{reg} must be a rcu pointer";
         EINVAL NestedTooDeep "max struct nesting depth exceeded";
+
+        // Sections.
+        EINVAL RcuNested { function: &'static str }
+            "nested rcu read lock (kernel function {function})";
 
         // Objects of the program's own.
         EINVAL NoOwnBtf "bpf_obj_new/bpf_percpu_obj_new requires prog BTF";

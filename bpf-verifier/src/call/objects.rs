@@ -327,7 +327,8 @@ pub(crate) fn take_kptr(cx: &mut StepCx<'_, '_>, meta: &mut Meta, reg: Reg) -> R
         let ty = fields::type_in_kernel(cx, map, to)?;
         meta.kptr = Some((owner, ty));
     } else if let PointerKind::Btf { ty } = pointer.kind {
-        meta.kptr = Some((owner, crate::state::BtfType { btf: ty.btf, id: to }));
+        let ty = fields::type_in_kernel_of(cx, ty.btf, to)?;
+        meta.kptr = Some((owner, ty));
     }
     Ok(())
 }

@@ -42,11 +42,12 @@ pub(crate) fn set_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Rea
     let mut pointer = Pointer::to(kind).with(flags);
     if never_misses(cx, meta) {
         pointer.flags.remove(PtrFlags::MAYBE_NULL);
-        if let PointerKind::MapValue { map, .. } = kind
-            && fields::map_has_lock(cx.env, map)
-        {
-            pointer.id = Some(cx.fresh_id());
-        }
+    }
+    if let PointerKind::MapValue { map, .. } = kind
+        && !pointer.maybe_null()
+        && fields::map_has_lock(cx.env, map)
+    {
+        pointer.id = Some(cx.fresh_id());
     }
     finish(cx, meta, pointer);
     Ok(())

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bpf_abi::helper::protos::PROTOS;
+use bpf_abi::map::MapType;
 use bpf_isa::opcode::whole;
 use bpf_isa::{Imm64, Pc, Symbols, Text};
 
@@ -70,6 +71,11 @@ impl Symbols for Names<'_, '_> {
     fn imm64(&self, imm: Imm64) -> Option<Cow<'_, str>> {
         let number = match (self.env.note(self.pc).load, imm) {
             (Some(Loaded::Map(map)), _) => MAPS + 0x1000 * u64::from(map.0),
+            (Some(Loaded::MapValue { map, off }), _)
+                if self.env.map(map).map_type == MapType::Arena =>
+            {
+                self.env.map(map).map_extra.wrapping_add(u64::from(off))
+            }
             (Some(Loaded::MapValue { map, off }), _) => {
                 MAPS + 0x1000_0000 * (1 + u64::from(map.0)) + u64::from(off)
             }

@@ -55,14 +55,22 @@ pub(crate) fn is_struct(env: &Env<'_>, ty: BtfType) -> bool {
 /// Whether what lies `off` bytes into an object of one type is an object of another.
 ///
 /// Linux: `btf_struct_ids_match`.
-pub(crate) fn matches(env: &Env<'_>, held: BtfType, off: i32, wanted: BtfType, how: Match) -> bool {
+pub(crate) fn matches(
+    cx: &mut StepCx<'_, '_>,
+    held: BtfType,
+    off: i32,
+    wanted: BtfType,
+    how: Match,
+) -> bool {
     if off == 0 && held == wanted {
         return true;
     }
     if how == Match::Exact || held.btf != wanted.btf {
         return false;
     }
-    let (Some(btf), Ok(mut off)) = (env.btf(held.btf), u32::try_from(off)) else { return false };
+    let (Some(btf), Ok(mut off)) = (cx.env.btf(held.btf).cloned(), u32::try_from(off)) else {
+        return false;
+    };
     let mut id = held.id;
     for _ in 0..16 {
         match btf.walk(id, off, 1) {
@@ -72,7 +80,11 @@ pub(crate) fn matches(env: &Env<'_>, held: BtfType, off: i32, wanted: BtfType, h
                 }
                 (id, off) = (inner, 0);
             }
-            Ok(_) | Err(_) => return false,
+            Ok(_) => return false,
+            Err(error) => {
+                cx.tell(&walk_error(&error));
+                return false;
+            }
         }
     }
     false

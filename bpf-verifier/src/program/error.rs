@@ -299,6 +299,27 @@ pub enum ProgramError {
         /// The function.
         subprog: usize,
     },
+    /// More than one function for exceptions is named.
+    #[error("multiple exception callback tags for main subprog")]
+    ExceptionCallbacks,
+    /// The function for exceptions that is named is not there.
+    #[error("exception callback '{name}' could not be found in BTF")]
+    NoExceptionCallback {
+        /// The name.
+        name: String,
+    },
+    /// The function for exceptions may not be replaced or called by others.
+    #[error("exception callback '{name}' must have global linkage")]
+    ExceptionCallbackLinkage {
+        /// The name.
+        name: String,
+    },
+    /// The program itself is named as the function for exceptions.
+    #[error("invalid exception callback insn_off in func_info: 0")]
+    ExceptionCallbackFirst,
+    /// The function for exceptions has no code.
+    #[error("exception callback type id not found in func_info")]
+    ExceptionCallbackUnknown,
     /// The function for exceptions is called like any other.
     #[error("insn {pc} cannot call exception cb directly")]
     ExceptionCallbackCalled {
@@ -325,7 +346,8 @@ impl Refusal for ProgramError {
             | Self::DirectValueOutside { errno, .. }
             | Self::MapOwner(errno) => *errno,
             Self::SecondCgroupStorage | Self::SecondArena => Errno::EBUSY,
-            Self::VariableId { .. } => Errno::ENOENT,
+            Self::VariableId { .. } | Self::NoExceptionCallback { .. } => Errno::ENOENT,
+            Self::ExceptionCallbacks => Errno::EEXIST,
             Self::KfuncWithoutBtf | Self::KfuncInterpreted => Errno::ENOTSUPP,
             Self::ArenaInterpreted => Errno::EOPNOTSUPP,
             Self::TailCallTooDeep { .. } | Self::OwnStack { .. } | Self::CombinedStack { .. } => {
@@ -366,6 +388,9 @@ impl Refusal for ProgramError {
             | Self::KfuncLicense
             | Self::KfuncModuleNegative
             | Self::KfuncDeviceBound
+            | Self::ExceptionCallbackLinkage { .. }
+            | Self::ExceptionCallbackFirst
+            | Self::ExceptionCallbackUnknown
             | Self::KfuncId { .. }
             | Self::ThrowInCallback { .. }
             | Self::ExceptionCallbackCalled { .. }

@@ -1,6 +1,7 @@
 //! Where functions begin, and that control leaves them only by calls and exits.
 
 use bpf_abi::limits::MAX_SUBPROGS;
+use bpf_btf::{FuncLinkage, KindCode};
 use bpf_isa::opcode::{Mode, whole};
 use bpf_isa::{Class, Pc};
 
@@ -35,7 +36,7 @@ pub(super) fn discover(env: &mut Env<'_>) -> Result<(), Reason> {
         }
     }
     env.looking_at = None;
-    if let Some(callback) = exception_callback(env) {
+    if let Some(callback) = exception_callback(env)? {
         add(env, i64::from(callback.0), len)?;
         if let Some(id) = env.subprog_at(callback) {
             let subprog = env.subprog_mut(id);
@@ -78,15 +79,35 @@ fn add(env: &mut Env<'_>, start: i64, len: usize) -> Result<(), ProgramError> {
 /// exception is thrown.
 ///
 /// Linux: `bpf_find_exception_callback_insn_off`.
-fn exception_callback(env: &Env<'_>) -> Option<Pc> {
-    let btf = env.spec.btf.as_deref()?;
+///
+/// # Errors
+///
+/// Returns an error if it names more than one, or none that is there.
+fn exception_callback(env: &Env<'_>) -> Result<Option<Pc>, ProgramError> {
     let records = &env.debug.funcs;
-    let main = records.first()?;
-    let name = btf
+    let (Some(btf), Some(main)) = (env.spec.btf.as_deref(), records.first()) else {
+        return Ok(None);
+    };
+    let mut tags = btf
         .decl_tags_of(main.type_id, None)
-        .find_map(|tag| tag.strip_prefix("exception_callback:"))?;
-    let callback = records.iter().find(|record| btf.name_of(record.type_id) == name)?;
-    (callback.pc != Pc(0)).then_some(callback.pc)
+        .filter_map(|tag| tag.strip_prefix("exception_callback:"));
+    let Some(name) = tags.next() else { return Ok(None) };
+    if tags.next().is_some() {
+        return Err(ProgramError::ExceptionCallbacks);
+    }
+    let name = name.to_owned();
+    let Some(id) = btf.by_name_kind(&name, KindCode::Func) else {
+        return Err(ProgramError::NoExceptionCallback { name });
+    };
+    let linkage = btf.get(id).and_then(|ty| ty.func()).map(|func| func.linkage);
+    if linkage != Some(FuncLinkage::Global) {
+        return Err(ProgramError::ExceptionCallbackLinkage { name });
+    }
+    match records.iter().rfind(|record| record.type_id == id) {
+        Some(record) if record.pc == Pc(0) => Err(ProgramError::ExceptionCallbackFirst),
+        Some(record) => Ok(Some(record.pc)),
+        None => Err(ProgramError::ExceptionCallbackUnknown),
+    }
 }
 
 /// Checks that no jump leaves its function and no function runs into the next, and notes which

@@ -50,20 +50,20 @@ fn resolved(cx: &mut StepCx<'_, '_>, loaded: Loaded) -> Value {
             let kind = PointerKind::MapPtr { map, uid: None };
             Value::Pointer(Pointer::to(kind))
         }
-        Loaded::MapValue { map, off } => Value::Pointer(value_of(cx, map, off)),
+        Loaded::MapValue { map, off } => value_of(cx, map, off),
         Loaded::Variable(ty) => Value::Pointer(Pointer::to(ty.kind).with(ty.flags)),
         Loaded::Func(subprog) => Value::Pointer(Pointer::to(PointerKind::Func { subprog })),
     }
 }
 
 /// A byte of a map's only value.
-fn value_of(cx: &StepCx<'_, '_>, map: MapNo, off: u32) -> Pointer {
+fn value_of(cx: &StepCx<'_, '_>, map: MapNo, off: u32) -> Value {
     if cx.env.map(map).map_type == MapType::Arena {
-        // Arena addresses need no tracking: every wrong one is caught.
-        return Pointer::to(PointerKind::Arena);
+        // Arena addresses are numbers until they are cast.
+        return Value::UNKNOWN;
     }
     let mut pointer = Pointer::to(PointerKind::MapValue { map, uid: None });
     pointer.off = i32::try_from(off).unwrap_or(i32::MAX);
     // There is one value only: locks in it need no identity to be told apart.
-    pointer
+    Value::Pointer(pointer)
 }
