@@ -600,7 +600,7 @@ fn object(
     let safe = PtrFlags::TRUSTED | PtrFlags::NON_OWN_REF | PtrFlags::ALLOC;
     let is_object = matches!(pointer.kind, PointerKind::Btf { .. });
     let is_safe = (pointer.flags - safe).is_empty() || pointer.flags.contains(PtrFlags::RCU);
-    if !(is_object && is_safe) && !has_kernel_type(&pointer.kind) {
+    if !(has_kernel_type(&pointer.kind) || is_object && is_safe) {
         let held = pointer_name(&pointer);
         let mut wanted = pointer;
         wanted.flags &= safe;

@@ -292,7 +292,7 @@ pub(crate) fn check_write(
     let refused = |text: &str| Reason::from(MemoryError::BtfField { text: text.to_owned() });
     let ops = match cx.env.signature.as_ref().map(|signature| &signature.of) {
         Some(SignatureOf::Member(member)) => member.ops,
-        _ => return Err(MemoryError::BtfReadOnly.into()),
+        _ => return conntrack(cx, ty, off, size).map_err(Reason::from),
     };
     let name = name_of(cx.env, ty);
     let Some(writable) = ops.writable.iter().find(|row| row.structure == name) else {
@@ -316,11 +316,35 @@ pub(crate) fn check_write(
     match place {
         Some(place) if end <= place.end => Ok(()),
         _ if ops.refusal.is_empty() => Err(refused("")),
-        Some(place) => Err(refused(&format!(
-            "write access at off {off} with size {size} beyond the member of {name} ended at {}",
-            place.end
-        ))),
-        None => Err(refused(&format!("no write support to {name} at off {off}"))),
+        Some(place) => Err(beyond(&name, off, size, place.end).into()),
+        None => Err(MemoryError::BtfNoWrite { structure: name, off }.into()),
+    }
+}
+
+fn beyond(structure: &str, off: i64, size: u32, end: i64) -> MemoryError {
+    MemoryError::BtfWriteBeyond { structure: structure.to_owned(), off, size, end }
+}
+
+/// The same for connections, whose mark packet programs may write.
+///
+/// Linux: `nf_conntrack_btf_struct_access`.
+fn conntrack(cx: &StepCx<'_, '_>, ty: BtfType, off: i64, size: u32) -> Result<(), MemoryError> {
+    let packets = [ProgType::SchedCls, ProgType::SchedAct, ProgType::Xdp];
+    let connection = ["nf_conn", "nf_conn___init"].contains(&name_of(cx.env, ty).as_str());
+    let types = cx.env.host.kernel_btf();
+    let types = types.filter(|_| connection && packets.contains(&cx.env.kind.prog_type));
+    // A connection that is not ready is laid out like one that is.
+    let Some((types, id)) =
+        types.and_then(|types| Some((types, types.by_name_kind("nf_conn", KindCode::Struct)?)))
+    else {
+        return Err(MemoryError::BtfReadOnly);
+    };
+    match place_of(types, id, "mark").filter(|place| place.start == off) {
+        Some(place) if off + i64::from(size) > place.end => {
+            Err(beyond("nf_conn", off, size, place.end))
+        }
+        Some(_) => Ok(()),
+        None => Err(MemoryError::BtfNoWrite { structure: "nf_conn".to_owned(), off }),
     }
 }
 

@@ -117,9 +117,9 @@ refusals! {
         EACCES BtfPercpu { reg: Reg, name: String, off: i64 }
             "{reg} is ptr_{name} access percpu memory: off={off}";
         EACCES BtfReadOnly "only read is supported";
-        EACCES BtfNoWrite { structure: &'static str, off: i64 }
+        EACCES BtfNoWrite { structure: String, off: i64 }
             "no write support to {structure} at off {off}";
-        EACCES BtfWriteBeyond { structure: &'static str, off: i64, size: u32, end: i64 }
+        EACCES BtfWriteBeyond { structure: String, off: i64, size: u32, end: i64 }
             "write access at off {off} with size {size} beyond the member of {structure} ended at {end}";
         EINVAL BtfNotGpl { name: String }
             "Cannot access kernel 'struct {name}' from non-GPL compatible program";
