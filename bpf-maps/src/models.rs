@@ -1,5 +1,5 @@
 //! Models of the lease and of grace periods, for loom: every interleaving, every allowed
-//! reordering. Run with `RUSTFLAGS="--cfg loom" cargo test -p bpf-maps --lib models`.
+//! reordering. Run with `cargo xtask models`.
 
 use std::sync::Arc as StdArc;
 

@@ -1,5 +1,5 @@
 //! Models of functions that are replaced while others call them, for loom: every interleaving, every
-//! allowed reordering. Run with `RUSTFLAGS="--cfg loom" cargo test -p bpf-trampoline --lib models`.
+//! allowed reordering. Run with `cargo xtask models`.
 //!
 //! Code is a cell that calls read and that freeing writes: loom tells if both happen at once. A
 //! grace period waits for each reader that had begun; that virtual CPUs do so is a model of

@@ -65,6 +65,12 @@ const COMMANDS: &[Command] = &[
         run: torture,
     },
     Command {
+        name: "models",
+        takes: "",
+        what: "loom's models: every interleaving of entering, leaving, attaching, detaching",
+        run: |sh, _| test::models(sh),
+    },
+    Command {
         name: "bench",
         takes: "[WHAT]",
         what: "our engines, the kernel and the peers, side by side",

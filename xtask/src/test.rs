@@ -40,3 +40,13 @@ pub(crate) fn bless(sh: &Shell, args: &[String]) -> anyhow::Result<()> {
     cmd!(sh, "cargo test {which...}").env("INSTA_UPDATE", "always").run()?;
     Ok(())
 }
+
+/// Runs the models of what threads do to each other, which are compiled in a way of their own.
+pub(crate) fn models(sh: &Shell) -> anyhow::Result<()> {
+    let _dir = sh.push_env("CARGO_TARGET_DIR", "target/loom");
+    let _flags = sh.push_env("RUSTFLAGS", "--cfg loom");
+    for package in ["bpf-maps", "bpf-trampoline"] {
+        cmd!(sh, "cargo test --package {package} --lib models").run()?;
+    }
+    Ok(())
+}
