@@ -17,6 +17,7 @@ use crate::log::Log;
 use crate::options::Options;
 use crate::program::{Flow, LiveStack};
 use crate::state::{BtfNo, Id, IdSource, MapNo, PointerKind, PtrFlags, SlotNo, SubprogId};
+use crate::trace::Tracer;
 
 /// What all passes share.
 ///
@@ -74,6 +75,8 @@ pub struct Env<'e> {
     pub looking_at: Option<Pc>,
     /// What the walk, looking at all paths, found the program to do.
     pub found: Found,
+    /// Records the walk, if somebody wants that.
+    pub(crate) tracer: Option<Box<Tracer>>,
 }
 
 /// What is counted while walking.
@@ -404,6 +407,7 @@ impl<'e> Env<'e> {
             counts: Counts::default(),
             looking_at: None,
             found: Found::default(),
+            tracer: options.trace.as_ref().map(|_| Box::default()),
         }
     }
 

@@ -22,6 +22,7 @@ mod refusals;
 mod told;
 pub mod error;
 pub mod env;
+pub mod trace;
 mod pipeline;
 pub mod attach;
 pub mod cx;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::trace::Recorder;
+
 /// How to verify, and how much to say. What a load asks for by its flags is in the program's
 /// description.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct Options {
     pub max_state_bytes: usize,
     /// Gives up when somebody sets this.
     pub cancel: Option<Cancel>,
+    /// Where the states that are walked are recorded; without it nothing is.
+    pub trace: Option<Recorder>,
 }
 
 /// What the log shall hold.
@@ -70,6 +74,7 @@ impl Default for Options {
             max_insns: 1_000_000,
             max_state_bytes: 4 << 30,
             cancel: None,
+            trace: None,
         }
     }
 }

@@ -17,7 +17,9 @@ use crate::{Checked, Stats, Verdict, attach, call, fixup, program, step};
 /// Judges a program, and makes an image of it if it is accepted.
 pub(crate) fn verify(spec: &ProgramSpec, host: &dyn Host, options: &Options) -> Verdict {
     let mut env = Env::new(spec, host, options);
-    let result = check_env(&mut env).and_then(|()| {
+    let checked = check_env(&mut env);
+    hand_over_trace(&mut env);
+    let result = checked.and_then(|()| {
         fixup::image(&env).map_err(|error| Fault { at: None, reason: error.into() })
     });
     Verdict {
@@ -34,6 +36,7 @@ pub(crate) fn verify(spec: &ProgramSpec, host: &dyn Host, options: &Options) -> 
 pub(crate) fn check(spec: &ProgramSpec, host: &dyn Host, options: &Options) -> Checked {
     let mut env = Env::new(spec, host, options);
     let result = check_env(&mut env);
+    hand_over_trace(&mut env);
     Checked {
         facts: result.is_ok().then(|| ProgramFacts::of(&env)),
         result: result.map_err(|fault| rejection(&env, fault)),
@@ -41,6 +44,13 @@ pub(crate) fn check(spec: &ProgramSpec, host: &dyn Host, options: &Options) -> C
         log_size: env.log.needed(),
         log_truncated: env.log.is_truncated(),
         stats: stats(&env),
+    }
+}
+
+/// What was recorded goes to who asked for it.
+fn hand_over_trace(env: &mut Env<'_>) {
+    if let (Some(tracer), Some(recorder)) = (env.tracer.take(), &env.options.trace) {
+        recorder.put(tracer.into_trace());
     }
 }
 

@@ -15,7 +15,9 @@ use bpf_abi::map::{MapInitValue, MapLayout, MapSpec, MapType};
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::{ObjectSpec, ProgramSpec};
 use bpf_btf::Btf;
-use bpf_interp::{Checked, Fault, FaultKind, HelperResult, Helpers, Limits, Permission, Plain};
+use bpf_interp::{
+    Checked, Fault, FaultKind, HelperResult, Helpers, Limits, NoWitness, Permission, Plain, Witness,
+};
 use bpf_isa::{Call, Imm64, Insn, Program};
 use bpf_verifier::described::DescribedWorld;
 use bpf_verifier::host::{Host, MapFacts};
@@ -368,6 +370,25 @@ impl CheckedProgram<'_> {
     ///
     /// Panics if the program is one that [`prepare`] does not make.
     pub fn run(&self, packet: &[u8], seed: u64) -> Result<CheckedRun, Fault> {
+        self.watch(packet, seed, &mut NoWitness)
+    }
+
+    /// The same, telling `witness` of each step.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the program touches what it may not, or calls what it may not: the
+    /// verifier was wrong.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the program is one that [`prepare`] does not make.
+    pub fn watch<O: Witness>(
+        &self,
+        packet: &[u8],
+        seed: u64,
+        witness: &mut O,
+    ) -> Result<CheckedRun, Fault> {
         let mut memory = Checked::default();
         let mut random = Mutator::new(seed);
         let table = context(self.prog_type).expect("the model has a context for it");
@@ -410,7 +431,7 @@ impl CheckedProgram<'_> {
         let plain = Plain::new(&Program::new(insns.collect()));
         let mut world = World { maps, random };
         let limits = Limits::new(BUDGET).with_helpers(&mut world);
-        let r0 = match plain.run(&mut memory, [ctx, 0, 0, 0, 0], limits) {
+        let r0 = match plain.watch(&mut memory, [ctx, 0, 0, 0, 0], limits, witness) {
             Ok(r0) => Some(r0),
             Err(Fault { kind: FaultKind::Budget(_), .. }) => None,
             Err(fault) => return Err(fault),

@@ -3,6 +3,7 @@
 pub mod mutants;
 pub mod corpus;
 pub mod checked;
+pub mod follow;
 pub mod kernel;
 pub mod places;
 pub mod text;

@@ -68,6 +68,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "bpf-tests",
         &[
             "bpfkit",
+            "bpf-fuzz",
             "bpf-isa",
             "bpf-btf",
             "bpf-abi",

@@ -24,6 +24,12 @@ pub fn image(env: &Env<'_>) -> Result<Image, BindError> {
     let bound = Bound::bind(env, &mut code)?;
 
     let places = code.places(len);
+    if let Some(recorder) = &env.options.trace {
+        let slots = code.lines.iter().flat_map(|line| {
+            std::iter::repeat_n(line.from, usize::try_from(line.insn.slots()).unwrap_or(1))
+        });
+        recorder.place(slots.collect());
+    }
     let (program, notes) = assemble(env, &code, &places, &bound);
     let subprogs = subprogs(env, &places, &program, &bound);
     let lines = lines(env, &places, &program);

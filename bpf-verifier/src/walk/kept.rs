@@ -9,6 +9,13 @@ use crate::walk::history::Track;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct KeptId(u32);
 
+impl KeptId {
+    /// As an index.
+    pub(super) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A state that was kept.
 ///
 /// Linux: `struct bpf_verifier_state_list`.

@@ -117,6 +117,9 @@ impl Paths {
         step: StepFn,
     ) -> Result<(), Refused> {
         self.track = Track::starting(start);
+        if let Some(tracer) = &mut env.tracer {
+            tracer.begin();
+        }
         let mut walk = Walk { env, paths: self, state, pc: start, prev: None, show: false, step };
         let result = walk.run();
         let at = walk.pc;
@@ -240,6 +243,9 @@ impl Walk<'_, '_> {
         if self.env.note(self.pc).jump_point {
             self.paths.record(self.pc);
         }
+        if let Some(tracer) = &mut self.env.tracer {
+            tracer.step(self.pc, &self.state);
+        }
         self.print_before();
         program::check_walking(self.env, &self.state, self.pc)?;
         self.prev = Some(self.pc);
@@ -311,6 +317,9 @@ impl Walk<'_, '_> {
         self.paths.pending_bytes -= pending.bytes;
         if !self.env.log.shows_everything() {
             self.env.log.rewind(pending.mark);
+        }
+        if let Some(tracer) = &mut self.env.tracer {
+            tracer.take_up();
         }
         self.state = pending.state;
         self.env.stack_chain_changed();

@@ -39,6 +39,9 @@ impl StepCx<'_, '_> {
         let mark = self.env.log.mark();
         let bytes = state.bytes() + track.bytes();
         let branch = Pending { state, track, pc: to, prev_pc: self.pc, mark, bytes };
+        if let Some(tracer) = &mut self.env.tracer {
+            tracer.put_aside();
+        }
         self.paths.pending_bytes += bytes;
         self.paths.count_bytes(self.env);
         &mut self.paths.pending.push_mut(branch).state

@@ -170,6 +170,7 @@ impl Paths {
         if env.note(pc).jump_point {
             self.record(pc);
         }
+        self.trace_cover(env, id);
         let from = precise::here(state, &self.track, pc);
         precise::propagate(env, &mut self.kept, id, &from)?;
         if covering == Covering::InLoop {
@@ -178,6 +179,17 @@ impl Paths {
             self.count_states(env);
         }
         Ok(Visit::Covered)
+    }
+
+    /// Records that a kept state covers the current one, and what it does not hold of it.
+    fn trace_cover(&self, env: &mut Env<'_>, id: KeptId) {
+        let Some(mut tracer) = env.tracer.take() else { return };
+        let old = self.kept.get(id);
+        let live = |number| env.note(frame_pc(&old.state, old.pc, number)).live_regs;
+        let live: Vec<u16> = old.state.frames().iter().map(|frame| live(frame.number)).collect();
+        let exact = old.branches > 0 || self.loops.is_open(env, &old.state, old.pc);
+        tracer.cover(id.index(), &old.state, &live, exact);
+        env.tracer = Some(tracer);
     }
 
     /// Keeps the current state: a later one may be covered by it.
@@ -202,6 +214,9 @@ impl Paths {
                 cleaned: false,
             },
         );
+        if let Some(tracer) = &mut env.tracer {
+            tracer.keep(id.index());
+        }
         self.loops.enter(env, state, pc, id);
         self.track.parent = Some(id);
         self.track.depth = depth + 1;
