@@ -5,6 +5,7 @@ mod stats;
 mod verify;
 #[cfg(feature = "engines")]
 mod programs;
+#[cfg(feature = "engines")]
 mod inputs;
 #[cfg(feature = "engines")]
 mod contender;
@@ -22,6 +23,8 @@ mod tail;
 mod entry;
 #[cfg(feature = "engines")]
 mod replace;
+#[cfg(feature = "engines")]
+mod load;
 
 use std::process::ExitCode;
 
@@ -29,7 +32,7 @@ use anyhow::Context as _;
 
 /// What can be measured.
 const HELP: &str = "\
-usage: bpf-bench [all | verify | jit | tail | entry | replace] [--rounds N] [PROGRAM...]
+usage: bpf-bench [all | verify | jit | tail | entry | replace | load] [--rounds N] [PROGRAM...]
 
 all     everything below; the default
 entry   entering an empty program
@@ -38,6 +41,9 @@ tail    a tail call, in chains of 34 programs, and changing one; the last line i
 replace idle entry slots, replaced and probed functions, attaching while threads call
 jit     the programs of bench/programs on our engines, rbpf's, solana-sbpf's and the kernel's;
         the last line is the geometric mean of our compiled code's time over the kernel's
+load    from an object's bytes to the first result, beside the kernel, and what compiling takes by
+        size; the last line is the geometric mean of our time over the kernel's, our compiler
+        working in the background
 verify  how long verifying heavy programs takes us and the kernel; the last line is the
         geometric mean of our time over the kernel's
 ";
@@ -86,10 +92,12 @@ fn engines(what: &str, rounds: u32, args: &[String]) -> anyhow::Result<()> {
             entry::run(rounds)?;
             tail::run(rounds)?;
             replace::run(rounds)?;
+            load::run(rounds, args)?;
             jit::run(rounds, args)
         }
         "jit" => jit::run(rounds, args),
         "tail" => tail::run(rounds),
+        "load" => load::run(rounds, args),
         "entry" => entry::run(rounds),
         "replace" => replace::run(rounds),
         _ => anyhow::bail!("nothing is called {what:?}\n\n{HELP}"),

@@ -8,6 +8,7 @@ use bpf_interp::{Interp, PrepareError};
 use bpf_jit::{CompileError, Compiled, Jit, JitOptions, SlotMode};
 use thiserror::Error;
 
+use crate::background::{Compiler, Prepared, compile};
 use crate::error::Error as RuntimeError;
 
 /// Which engine runs programs.
@@ -20,6 +21,19 @@ pub enum EngineChoice {
     Jit,
     /// The interpreter.
     Interp,
+}
+
+/// When programs are compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JitMode {
+    /// As they are loaded.
+    #[default]
+    Eager,
+    /// In the background: a program is interpreted from when it is verified to when its code is
+    /// there. Putting it into a program array and attaching to its functions wait for the code.
+    Background,
+    /// Never: the interpreter runs them.
+    Off,
 }
 
 /// Why an engine could not make anything of a program.
@@ -40,6 +54,8 @@ pub(crate) struct Engines {
     jit: Option<Jit>,
     /// Whether programs count their runs and tail calls.
     counts: bool,
+    /// What compiles in the background, if that is where programs are compiled.
+    compiler: Option<Compiler>,
 }
 
 /// What an engine made of a program.
@@ -52,10 +68,12 @@ pub(crate) enum Code {
 impl Engines {
     pub(crate) fn new(
         choice: EngineChoice,
+        mode: JitMode,
         counts: bool,
         slots: SlotMode,
     ) -> Result<Self, RuntimeError> {
         let options = JitOptions { slots, ..JitOptions::default() };
+        let choice = if mode == JitMode::Off { EngineChoice::Interp } else { choice };
         let jit = match choice {
             EngineChoice::Auto => Jit::new(options).ok(),
             EngineChoice::Jit => {
@@ -63,7 +81,8 @@ impl Engines {
             }
             EngineChoice::Interp => None,
         };
-        Ok(Self { jit, counts })
+        let compiler = (mode == JitMode::Background).then(Compiler::default);
+        Ok(Self { jit, counts, compiler })
     }
 
     /// The compiler, if there is one.
@@ -77,20 +96,23 @@ impl Engines {
         &self,
         image: &Arc<Image>,
         compiled: bool,
-    ) -> Result<(Code, Option<Arc<ProgCounters>>), EngineError> {
+    ) -> Result<(Prepared, Option<Arc<ProgCounters>>), EngineError> {
         let counters = self.counts.then(Arc::<ProgCounters>::default);
-        let jit = self.jit.as_ref().filter(|_| compiled);
-        let code = match (jit, &counters) {
-            (Some(jit), None) => Code::Jit(Arc::new(jit.compile(image)?)),
-            (Some(jit), Some(counters)) => {
-                Code::Jit(Arc::new(jit.compile_counted(image, Arc::clone(counters))?))
+        let interpreted = || match &counters {
+            None => Interp::new(Arc::clone(image)),
+            Some(counters) => Interp::counted(Arc::clone(image), Arc::clone(counters)),
+        };
+        let prepared = match (self.jit.as_ref().filter(|_| compiled), &self.compiler) {
+            (None, _) => Prepared::settled(Code::Interp(interpreted()?)),
+            (Some(jit), None) => {
+                let compiled = compile(jit, image, counters.as_ref())?;
+                Prepared::settled(Code::Jit(Arc::new(compiled)))
             }
-            (None, None) => Code::Interp(Interp::new(Arc::clone(image))?),
-            (None, Some(counters)) => {
-                Code::Interp(Interp::counted(Arc::clone(image), Arc::clone(counters))?)
+            (Some(jit), Some(compiler)) => {
+                compiler.begin(Code::Interp(interpreted()?), jit, image, counters.as_ref())
             }
         };
-        Ok((code, counters))
+        Ok((prepared, counters))
     }
 }
 

@@ -11,7 +11,7 @@ use bpf_jit::SlotMode;
 use bpf_maps::cpu::Cpus;
 use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
 
-use crate::engine::{EngineChoice, Engines};
+use crate::engine::{EngineChoice, Engines, JitMode};
 use crate::error::Error;
 use crate::objects::Registry;
 use crate::own::OwnTypes;
@@ -79,6 +79,7 @@ pub enum KernelBtf {
 pub struct Builder {
     cpus: Option<NonZeroU32>,
     engine: EngineChoice,
+    jit: JitMode,
     counts: bool,
     slots: SlotMode,
     kernel_btf: KernelBtf,
@@ -112,6 +113,13 @@ impl Builder {
     #[must_use]
     pub const fn engine(mut self, engine: EngineChoice) -> Self {
         self.engine = engine;
+        self
+    }
+
+    /// When programs are compiled; [`JitMode::Eager`] if not said.
+    #[must_use]
+    pub const fn jit(mut self, mode: JitMode) -> Self {
+        self.jit = mode;
         self
     }
 
@@ -167,7 +175,7 @@ impl Builder {
     /// Returns an error if compiled code was asked for and there can be none.
     pub fn build(self) -> Result<Runtime, Error> {
         let cpus = self.cpus.map_or_else(Cpus::available, Cpus::new);
-        let engines = Engines::new(self.engine, self.counts, self.slots)?;
+        let engines = Engines::new(self.engine, self.jit, self.counts, self.slots)?;
         let random = Random::new(self.seed, cpus.count());
         let shared = Shared {
             cpus,
@@ -200,6 +208,7 @@ impl Runtime {
         Builder {
             cpus: None,
             engine: EngineChoice::default(),
+            jit: JitMode::default(),
             counts: false,
             slots: SlotMode::Word,
             kernel_btf: KernelBtf::default(),

@@ -4,7 +4,7 @@
 
 use bpf_abi::map::MapType;
 use bpf_abi::spec::ObjectSpec;
-use bpf_runtime::{EngineChoice, Object, Runtime, TestRun};
+use bpf_runtime::{EngineChoice, JitMode, Object, Runtime, TestRun};
 
 use crate::kernel::{KernelObject, may_ask};
 
@@ -30,15 +30,20 @@ pub struct Ran {
 /// What a map holds, in the order of its keys.
 pub type Contents = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Our engines: the compiler is left out where it has no target.
+/// Our engines, the compiler ahead of the runs and beside them: it is left out where it has no
+/// target.
 ///
 /// # Panics
 ///
 /// Panics if an engine cannot be had that this target has.
 pub fn engines() -> Vec<(&'static str, Runtime)> {
-    let choices = [("interpreter", EngineChoice::Interp), ("jit", EngineChoice::Jit)];
-    let built = choices.into_iter().filter_map(|(name, choice)| {
-        let runtime = Runtime::builder().engine(choice).cpus(2).seed(1).build();
+    let choices = [
+        ("interpreter", EngineChoice::Interp, JitMode::Eager),
+        ("jit", EngineChoice::Jit, JitMode::Eager),
+        ("jit in the background", EngineChoice::Jit, JitMode::Background),
+    ];
+    let built = choices.into_iter().filter_map(|(name, choice, mode)| {
+        let runtime = Runtime::builder().engine(choice).jit(mode).cpus(2).seed(1).build();
         let has_jit = cfg!(all(target_arch = "x86_64", target_os = "linux"));
         assert!(runtime.is_ok() || (choice == EngineChoice::Jit && !has_jit), "{runtime:?}");
         Some((name, runtime.ok()?))

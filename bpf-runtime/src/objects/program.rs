@@ -22,6 +22,7 @@ use bpf_verifier::host::ProgramFacts;
 use sha2::{Digest, Sha256};
 
 use crate::attach::function::LoadedFor;
+use crate::background::Prepared;
 use crate::engine::Code;
 use crate::host::target_of;
 use crate::objects::map::MapObject;
@@ -76,7 +77,7 @@ pub(crate) struct ProgramObject {
     memberships: Mutex<Vec<Membership>>,
     /// Which of the host's own types it is of.
     pub(crate) own: Option<Arc<TypeObject>>,
-    code: Option<Code>,
+    code: Option<Prepared>,
     pub(crate) cpus: bpf_maps::Cpus,
 }
 
@@ -190,7 +191,7 @@ pub(crate) struct Parts {
     pub(crate) log: String,
     pub(crate) verified: Stats,
     pub(crate) maps: Vec<Arc<MapObject>>,
-    pub(crate) code: Code,
+    pub(crate) code: Prepared,
     pub(crate) counters: Option<Arc<ProgCounters>>,
     pub(crate) facts: ProgramFacts,
     /// What it was loaded for.
@@ -246,10 +247,20 @@ impl ProgramObject {
         self.memberships.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the engine made of it.
     #[inline]
-    pub(crate) fn code(&self) -> &Code {
+    fn prepared(&self) -> &Prepared {
         self.code.as_ref().expect("code is taken out when the program is dropped, and not before")
+    }
+
+    /// What the engine made of it; waits for the compiler.
+    pub(crate) fn code(&self) -> &Code {
+        self.prepared().finally()
+    }
+
+    /// What a run that begins now is to run.
+    #[inline]
+    pub(crate) fn running(&self) -> &Code {
+        self.prepared().now()
     }
 }
 
@@ -271,7 +282,7 @@ impl Runnable for ProgramObject {
     }
 
     fn entry(&self) -> ProgEntry {
-        self.code().entry()
+        self.prepared().entry()
     }
 
     fn owner(&self) -> ProgArrayOwner {
@@ -283,7 +294,8 @@ impl Runnable for ProgramObject {
     }
 
     fn enter_prog_array(&self) -> Result<(), Errno> {
-        if self.spec.prog_type == ProgType::Ext {
+        // Compiled chains could not go on in a program that is not.
+        if self.spec.prog_type == ProgType::Ext || self.prepared().is_stuck() {
             return Err(Errno::EINVAL);
         }
         let membership = self.gate.enter_prog_array().map_err(Refusal::errno)?;
@@ -387,6 +399,11 @@ impl Program {
         &self.object.verified
     }
 
+    /// Waits until it is compiled, if it is to be; returns which engine runs it from then on.
+    pub fn settle(&self) -> Engine {
+        self.object.code().engine()
+    }
+
     /// Its machine code beside the instructions it was made of; `None` if it is interpreted.
     pub fn listing(&self) -> Option<String> {
         match self.object.code() {
@@ -407,9 +424,9 @@ impl Program {
             expected_attach_type: object.spec.expected_attach_type,
             tag: object.tag,
             attach_btf_id: object.spec.attach_btf_id,
-            engine: object.code().engine(),
+            engine: object.running().engine(),
             xlated_insns: object.image.program.len(),
-            jited_bytes: object.code().jited_len(),
+            jited_bytes: object.running().jited_len(),
             verified_insns: object.verified.insns_processed,
             map_ids: object.maps.iter().map(|map| map.id).collect(),
             loaded: object.loaded,

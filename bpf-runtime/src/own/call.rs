@@ -98,7 +98,7 @@ impl<T: Plain> Caller<T> {
         context.store(&mut self.bytes);
         let _ = memory.write(0, &self.bytes);
         let on = self.program.runtime.shared.cpus.enter();
-        let outcome = enter::run(self.program.object.code(), &mut self.env, &on);
+        let outcome = enter::run(self.program.object.running(), &mut self.env, &on);
         drop(on);
         if let Some(panic) = self.env.own.as_ref().and_then(OwnRun::take_panic) {
             resume_unwind(panic);

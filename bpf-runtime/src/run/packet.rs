@@ -182,7 +182,7 @@ impl Program {
         if packet.kind != self.object.kind {
             return Err(self.wrong_packet());
         }
-        match enter::run(self.object.code(), &mut packet.env, on) {
+        match enter::run(self.object.running(), &mut packet.env, on) {
             Ok(outcome) => {
                 packet.tail_calls = outcome.tail_calls;
                 Ok(low(outcome.r0))

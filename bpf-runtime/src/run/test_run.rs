@@ -309,7 +309,7 @@ impl Program {
     fn timed(&self, packet: &mut Packet, repeat: u32) -> Result<(u32, u32), Wrong> {
         let repeat = repeat.max(1);
         let on = self.runtime.shared.cpus.enter();
-        let code = self.object.code();
+        let code = self.object.running();
         let begun = Instant::now();
         let mut outcome = enter::run(code, packet.env_mut(), &on)?;
         for _ in 1..repeat {
