@@ -22,6 +22,7 @@ mod packet;
 mod fib;
 mod callback;
 mod lock;
+mod dynptr;
 mod probe;
 pub(crate) mod kfunc;
 
@@ -111,6 +112,13 @@ static ALL: &[&Helper] = &[
     &xdp::xdp_load_bytes,
     &xdp::xdp_store_bytes,
     &map::map_lookup_percpu_elem,
+    &dynptr::dynptr_from_mem,
+    &dynptr::ringbuf_reserve_dynptr,
+    &dynptr::ringbuf_submit_dynptr,
+    &dynptr::ringbuf_discard_dynptr,
+    &dynptr::dynptr_read,
+    &dynptr::dynptr_write,
+    &dynptr::dynptr_data,
     &time::ktime_get_tai_ns,
 ];
 

@@ -5,6 +5,8 @@
 //! helper's contract is the list of its parameters' types, and cannot drift from its code.
 #![expect(unsafe_code, reason = "turns registers into arguments")]
 
+pub(crate) mod dynptr;
+
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -637,6 +639,10 @@ pub(crate) struct ValueOrNull(pub(crate) Option<u64>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordOrNull(pub(crate) Option<u64>);
 
+/// The address of memory as large as the program asked for, or null.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemOrNull(pub(crate) Option<u64>);
+
 /// Defines results: type, contract, how they go into the register.
 macro_rules! results {
     ($( $Type:ty, $kind:ident, $flags:expr, |$value:ident| $write:expr; )+) => { $(
@@ -659,6 +665,7 @@ results! {
     Result<u64, Errno>, Integer, PLAIN, |value| value.unwrap_or_else(Errno::to_register);
     (), Void, PLAIN, |_value| 0;
     ValueOrNull, MapValue, TypeFlags::MAYBE_NULL, |value| value.0.unwrap_or(0);
+    MemOrNull, Mem, TypeFlags::MAYBE_NULL, |value| value.0.unwrap_or(0);
     RecordOrNull, Mem, TypeFlags::RINGBUF.union(TypeFlags::MAYBE_NULL), |value| value.0.unwrap_or(0);
 }
 
