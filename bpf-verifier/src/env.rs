@@ -150,6 +150,8 @@ pub struct InsnNote {
     /// What a load or store was found to touch, on the first path that reached it.
     /// Linux: `ptr_type`.
     pub memory: Option<MemoryType>,
+    /// Whether on some path that may be memory that has gone: a kernel object that nothing holds.
+    pub may_fault: bool,
     /// What class of memory all paths agree that it touches.
     pub touched: Agreed<MemoryClass>,
     /// Whether the divisor, in a register, is not zero on any path.

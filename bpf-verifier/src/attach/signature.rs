@@ -163,6 +163,13 @@ impl Signature {
         u32::try_from(words * 8).unwrap_or(u32::MAX)
     }
 
+    /// The reference to the argument at an offset of the context, if the program was called with
+    /// one.
+    pub fn owned_at(&self, off: i64) -> Option<Id> {
+        let SignatureOf::Member(member) = &self.of else { return None };
+        member.args.iter().find(|arg| i64::from(arg.off) == off)?.ref_id
+    }
+
     /// What helpers' tables know the target by: an iterator's kind, `STRUCT.MEMBER`, a hook.
     pub fn target(&self) -> String {
         match &self.of {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bpf_abi::helper::{ArgKind, ArgProto, TypeFlags};
 use bpf_abi::prog::ProgType;
 use bpf_btf::{Btf, TypeId};
-use bpf_isa::Reg;
+use bpf_isa::{Pc, Reg};
 
+use crate::attach::SignatureOf;
 use crate::call::prototype::{Argument, Function, kind_text};
 use crate::call::{CallError, args, clobber, forget_packets, objects, sizes};
 use crate::cx::{Next, StepCx};
@@ -244,6 +245,7 @@ pub(crate) fn entry(env: &mut Env<'_>, subprog: SubprogId) -> Result<State, Reas
             env.subprog_mut(subprog).unreliable |= !described;
         }
         state.set(Reg::R1, Some(Value::Pointer(Pointer::to(PointerKind::Ctx))));
+        own_arguments(env, &mut state);
         return Ok(state);
     }
     env.log.print(format_args!("Validating {}() func#{}...\n", facts.name, subprog.0));
@@ -260,6 +262,18 @@ pub(crate) fn entry(env: &mut Env<'_>, subprog: SubprogId) -> Result<State, Reas
         state.set(reg, Some(value));
     }
     Ok(state)
+}
+
+/// Takes the references that a member of a structure of functions is called with.
+fn own_arguments(env: &mut Env<'_>, state: &mut State) {
+    let ids = &mut env.ids;
+    let Some(signature) = env.signature.as_mut().map(Arc::make_mut) else { return };
+    let SignatureOf::Member(member) = &mut signature.of else { return };
+    for arg in member.args.iter_mut().filter(|arg| arg.owned) {
+        let id = ids.fresh();
+        state.refs.acquire(id, Pc(0));
+        arg.ref_id = Some(id);
+    }
 }
 
 /// What is known of an argument at the function's beginning.

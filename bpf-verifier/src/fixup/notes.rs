@@ -7,7 +7,6 @@ use super::bind::Bound;
 use super::code::Line;
 use super::context::touches_context;
 use crate::env::{Agreed, Env};
-use crate::state::{PointerKind, PtrFlags};
 
 /// What is known of an instruction on every path that reaches it.
 pub(super) fn note(env: &Env<'_>, line: Line, bound: &Bound) -> Note {
@@ -28,7 +27,7 @@ pub(super) fn note(env: &Env<'_>, line: Line, bound: &Bound) -> Note {
             } else if let Agreed::One(class) = learnt.touched {
                 note.memory = class;
             }
-            if may_fault(env, line) {
+            if learnt.may_fault {
                 note.facts |= Facts::MAY_FAULT;
             }
         }
@@ -43,12 +42,4 @@ pub(super) fn note(env: &Env<'_>, line: Line, bound: &Bound) -> Note {
         _ => {}
     }
     note
-}
-
-/// Whether the memory may have gone: kernel objects that nothing holds.
-fn may_fault(env: &Env<'_>, line: Line) -> bool {
-    env.note(line.from).memory.is_some_and(|memory| {
-        matches!(memory.kind, PointerKind::Btf { .. }) && !memory.flags.contains(PtrFlags::ALLOC)
-            || memory.flags.contains(PtrFlags::UNTRUSTED)
-    })
 }

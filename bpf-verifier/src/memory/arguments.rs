@@ -38,6 +38,9 @@ pub(crate) fn access(cx: &mut StepCx<'_, '_>, access: &Access, off: i64) -> Resu
     if !anything && !fits {
         return Err(refused());
     }
+    if signature.owned_at(off).is_some_and(|id| !cx.state.refs.holds(id)) {
+        return Err(MemoryError::ContextReleased { off }.into());
+    }
     let value = argument(cx, &signature, size, off).map_err(|text| {
         if !text.is_empty() {
             cx.env.log.print(format_args!("{text}\n"));

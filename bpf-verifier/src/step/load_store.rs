@@ -83,6 +83,9 @@ pub(crate) fn note_memory(
     let pc = cx.pc;
     let note = cx.env.note_mut(pc);
     note.touched.add(class_of(&pointer.kind));
+    note.may_fault |= pointer.flags.contains(PtrFlags::UNTRUSTED)
+        || (matches!(pointer.kind, PointerKind::Btf { .. })
+            && !pointer.flags.contains(PtrFlags::ALLOC));
     let note = &mut note.memory;
     let Some(seen) = note else {
         *note = Some(MemoryType { kind: pointer.kind, flags: pointer.flags });
