@@ -163,10 +163,10 @@ impl Latch {
     }
 }
 
-/// Whether the instruction before `at` goes on there.
+/// Whether the instruction before `at` goes on there; who enters the code goes on at its first.
 fn falls_into(items: &[Item], at: usize) -> bool {
     let before = items[..at].iter().rev().find(|item| !matches!(item.kind, Kind::Gone));
-    before.is_some_and(|item| flows(*item))
+    before.is_none_or(|item| flows(*item))
 }
 
 /// Whether an instruction may go on with the next.
@@ -176,4 +176,105 @@ const fn flows(item: Item) -> bool {
 
 const fn is_no_jump(item: Item) -> bool {
     !matches!(item.kind, Kind::Jump { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::{Decoder, DecoderOptions, Instruction};
+
+    use crate::finish::finish;
+
+    /// Numbers that look random and are always the same.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 % end as u64).unwrap()
+        }
+    }
+
+    /// Jumps anywhere among `mov $n,%eax`, each with a number of its own; `ret` at the end.
+    fn tangle(numbers: &mut Numbers, count: usize) -> Vec<u8> {
+        let kinds: Vec<usize> = (0..count).map(|_| numbers.below(4)).collect();
+        let len = |kind: &usize| [5, 5, 6, 5][*kind];
+        let starts: Vec<usize> = (0..=count).map(|n| kinds[..n].iter().map(len).sum()).collect();
+        let mut code = Vec::new();
+        for (n, kind) in kinds.iter().enumerate() {
+            let displacement = |numbers: &mut Numbers| {
+                let to = starts[numbers.below(count + 1)];
+                i32::try_from(to.checked_signed_diff(starts[n + 1]).unwrap()).unwrap()
+            };
+            match kind {
+                2 => {
+                    code.extend([0x0f, 0x80 + u8::try_from(numbers.below(16)).unwrap()]);
+                    code.extend(displacement(numbers).to_le_bytes());
+                }
+                3 if numbers.below(2) == 0 => {
+                    code.push(0xe9);
+                    code.extend(displacement(numbers).to_le_bytes());
+                }
+                _ => {
+                    code.push(0xb8);
+                    code.extend(u32::try_from(n).unwrap().to_le_bytes());
+                }
+            }
+        }
+        code.push(0xc3);
+        code
+    }
+
+    /// What happens on the way through `code`: numbers that are moved, and conditions that are
+    /// asked; how these turn out, `seed` decides.
+    fn way(code: &[u8], seed: u64) -> Vec<u32> {
+        let mut numbers = Numbers(seed);
+        let mut events = Vec::new();
+        let mut at = 0;
+        let mut insn = Instruction::default();
+        for _ in 0..4000 {
+            let mut decoder = Decoder::with_ip(64, &code[at..], at as u64, DecoderOptions::NONE);
+            decoder.decode_out(&mut insn);
+            let bytes = &code[at..at + insn.len()];
+            let target = usize::try_from(insn.near_branch_target()).unwrap();
+            at += insn.len();
+            match *bytes {
+                [0xc3] => {
+                    events.push(u32::MAX);
+                    return events;
+                }
+                [0xe9, ..] | [0xeb, _] => at = target,
+                [0x0f, condition @ 0x80..=0x8f, ..] | [condition @ 0x70..=0x7f, _] => {
+                    let condition = u32::from(condition & 15);
+                    events.push(1000 + condition / 2);
+                    if numbers.below(2) == (condition % 2) as usize {
+                        at = target;
+                    }
+                }
+                [0xb8, ..] => events.push(insn.immediate32()),
+                _ => {}
+            }
+            if events.len() == 60 {
+                break;
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn whatever_is_moved_happens_in_the_same_order() {
+        let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
+        let mut changed = 0;
+        for _ in 0..1500 {
+            let count = 2 + numbers.below(30);
+            let code = tangle(&mut numbers, count);
+            let finished = finish(&code, &[], 8);
+            changed += u32::from(finished.bytes.len() < code.len());
+            for seed in 1..5 {
+                assert_eq!(way(&code, seed), way(&finished.bytes, seed), "{code:x?}");
+            }
+        }
+        assert!(changed > 1000, "{changed}");
+    }
 }
