@@ -109,6 +109,9 @@ pub struct Found {
     pub direct_write: bool,
     /// It may throw an exception. Linux: `seen_exception`.
     pub exception: bool,
+    /// A function is added to it that ends it when an exception was thrown, since it has none of
+    /// its own. Linux: `hidden_subprog_cnt`.
+    pub default_exception_callback: bool,
     /// The greatest offset it accesses in its context. Linux: `max_ctx_offset`.
     pub max_ctx_offset: u32,
     /// The greatest offset it accesses in packets. Linux: `max_pkt_offset`.

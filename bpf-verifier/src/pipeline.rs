@@ -112,6 +112,7 @@ fn judge(env: &mut Env<'_>) -> Result<(), Fault> {
     walk_globals(env, &mut paths)?;
 
     fixup::finish(env)?;
+    env.found.default_exception_callback = env.found.exception && env.exception_callback.is_none();
     Ok(())
 }
 

@@ -11,9 +11,12 @@ impl Env<'_> {
     pub fn print_stats(&mut self) {
         if self.log.shows_stats() {
             let shown = self.subprogs.iter().filter(|subprog| !subprog.removed);
-            let depths: Vec<String> = shown
+            let mut depths: Vec<String> = shown
                 .map(|subprog| (subprog.stack_depth + subprog.stack_extra).to_string())
                 .collect();
+            if self.found.default_exception_callback {
+                depths.push("0".to_owned());
+            }
             let depths = depths.join("+");
             self.log.print(format_args!("verification time 0 usec\nstack depth {depths}\n"));
         }

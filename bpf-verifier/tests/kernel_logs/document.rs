@@ -60,7 +60,8 @@ impl Document {
             value_size: number(&map["value_size"]),
             max_entries: number(&map["max_entries"]),
             flags: MapFlags::from_bits_retain(number(&map["map_flags"])),
-            map_extra: 0,
+            // Whoever loaded the program had mapped its arena somewhere.
+            map_extra: map["map_extra"].as_u64().unwrap_or(1 << 32),
             frozen: false,
             btf: if map["btf"].is_null() { None } else { self.btf.clone() },
             btf_key_type_id: TypeId(number(&map["btf_key_type_id"])),

@@ -31,9 +31,12 @@ const COMPARED: &[(&str, &[&str])] = &[
     ("12_precision", &[]),
     ("13_refs", &[]),
     ("14_v4", &[]),
+    ("15_arena", &[]),
+    ("16_stack_private", &[]),
     ("20_helpers", &[]),
     ("21_graph", &[]),
     ("22_attach", &[]),
+    ("23_kfuncs", &[]),
 ];
 
 #[test]
