@@ -18,6 +18,8 @@ mod pages {
     struct Readme;
     #[doc = include_str!("../../docs/howto/embed.md")]
     struct Embed;
+    #[doc = include_str!("../../docs/howto/extensions.md")]
+    struct Extensions;
     #[doc = include_str!("../../docs/howto/snapshot-a-log.md")]
     struct SnapshotALog;
 }
