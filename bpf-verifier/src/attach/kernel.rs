@@ -291,3 +291,165 @@ fn is_ops(btf: &Btf, ty: &Type<'_>) -> bool {
     });
     common && members.next().is_some_and(|member| member.ty == ty.id)
 }
+
+#[cfg(test)]
+mod tests {
+    use bpf_btf::{Builder, FuncLinkage};
+
+    use super::*;
+    use crate::described::DescribedWorld;
+    use crate::options::{LogOptions, Options};
+    use crate::testing::program;
+
+    /// A kernel with a few functions, each of which takes a file and returns a number, but for
+    /// those that free.
+    fn kernel() -> Arc<Btf> {
+        let mut btf = Builder::new();
+        let int = btf.int("int", 4, true);
+        let file = btf.structure("file", 8, &[("mode", int, 0)]);
+        let file = btf.ptr(file);
+        let wide = btf.int("__int128", 16, true);
+        let returns = btf.proto(int, &[("file", file)]);
+        let frees = btf.proto(TypeId(0), &[("file", file)]);
+        let variadic = btf.proto(int, &[("file", file), ("", TypeId(0))]);
+        let far = btf.proto(wide, &[("file", file)]);
+        for (name, proto) in [
+            ("bpf_lsm_file_open", returns),
+            ("bpf_lsm_file_permission", returns),
+            ("bpf_lsm_getprocattr", returns),
+            ("bpf_lsm_verify_prog", returns),
+            ("bpf_lsm_file_free_security", frees),
+            ("bpf_iter_file", returns),
+            ("security_file_open", returns),
+            ("__x64_sys_openat", returns),
+            ("vfs_read", returns),
+            ("vfs_printf", variadic),
+            ("vfs_far", far),
+            ("do_exit", frees),
+            ("migrate_disable", frees),
+        ] {
+            btf.func(name, proto, FuncLinkage::Static);
+        }
+        let pointer = btf.ptr(returns);
+        btf.typedef("btf_trace_opened", pointer);
+        Arc::new(btf.finish().expect("the types are whole"))
+    }
+
+    /// The last line that is said of a program that attaches so; empty if it is accepted.
+    fn said(prog_type: ProgType, attach: AttachType, name: &str, flags: ProgFlags) -> String {
+        verdict(prog_type, attach, name, flags, "r0 = 0\nexit", "GPL")
+    }
+
+    fn verdict(
+        prog_type: ProgType,
+        attach: AttachType,
+        name: &str,
+        flags: ProgFlags,
+        text: &str,
+        license: &str,
+    ) -> String {
+        let mut spec = program(prog_type, text);
+        spec.expected_attach_type = Some(attach);
+        spec.attach_to = Some(AttachTo::Kernel(name.to_owned()));
+        spec.flags = flags;
+        license.clone_into(&mut spec.license);
+        let world = DescribedWorld::new(Some(kernel()));
+        let log = LogOptions { level: 1, size: None };
+        let checked = crate::check(&spec, &world, &Options { log, ..Options::default() });
+        match checked.result {
+            Ok(()) => String::new(),
+            Err(rejection) => rejection.reason.to_string(),
+        }
+    }
+
+    #[test]
+    fn security_hooks_are_attached_to_and_what_serves_them_is_not() {
+        let hook = |name| said(ProgType::Lsm, AttachType::LsmMac, name, ProgFlags::empty());
+        assert_eq!(hook("file_open"), "");
+        assert!(hook("getprocattr").ends_with("points to disabled hook bpf_lsm_getprocattr"));
+        assert!(hook("verify_prog").ends_with("points to wrong type name bpf_lsm_verify_prog"));
+        assert_eq!(hook("nonsense"), "the types of the kernel do not know bpf_lsm_nonsense");
+        let text = "r0 = 0\nexit";
+        let own = |license| {
+            let none = ProgFlags::empty();
+            verdict(ProgType::Lsm, AttachType::LsmMac, "file_open", none, text, license)
+        };
+        assert_eq!(own("MIT"), "LSM programs must have a GPL compatible license");
+    }
+
+    #[test]
+    fn few_hooks_and_functions_let_their_programs_sleep() {
+        let sleep = ProgFlags::SLEEPABLE;
+        let hook = |name| said(ProgType::Lsm, AttachType::LsmMac, name, sleep);
+        assert_eq!(hook("file_open"), "");
+        assert_eq!(hook("file_permission"), "bpf_lsm_file_permission is not sleepable");
+        let probe = |name| said(ProgType::Tracing, AttachType::TraceFentry, name, sleep);
+        assert_eq!(probe("__x64_sys_openat"), "");
+        assert_eq!(probe("vfs_read"), "vfs_read is not sleepable");
+    }
+
+    #[test]
+    fn a_hooks_program_returns_an_error_number_or_zero() {
+        let text = |value: i32| format!("r0 = {value}\nexit");
+        let returns = |attach, name, value| {
+            let none = ProgFlags::empty();
+            verdict(ProgType::Lsm, attach, name, none, &text(value), "GPL")
+        };
+        let hook = |value| returns(AttachType::LsmMac, "file_open", value);
+        assert_eq!((hook(0).as_str(), hook(-4095).as_str()), ("", ""));
+        assert!(hook(1).contains("should have been in [-4095, 0]"));
+        assert!(hook(-4096).contains("should have been in [-4095, 0]"));
+        // Nothing is returned where the hook returns nothing.
+        assert_eq!(returns(AttachType::LsmMac, "file_free_security", 7), "");
+        let group = |name, value| returns(AttachType::LsmCgroup, name, value);
+        assert_eq!(group("file_open", 1), "");
+        assert!(group("file_open", 2).contains("should have been in [0, 1]"));
+        assert!(group("file_free_security", 0).contains("can't modify return value!"));
+    }
+
+    #[test]
+    fn probes_see_functions_that_come_back_with_few_arguments() {
+        use AttachType as A;
+        let probe = |attach, name| said(ProgType::Tracing, attach, name, ProgFlags::empty());
+        assert_eq!(probe(A::TraceFentry, "vfs_read"), "");
+        assert_eq!(probe(A::TraceFentry, "do_exit"), "");
+        assert!(probe(A::TraceFexit, "do_exit").contains("__noreturn function 'do_exit'"));
+        assert!(probe(A::TraceFentry, "migrate_disable").ends_with("is rejected."));
+        assert_eq!(
+            probe(A::TraceFentry, "vfs_printf"),
+            "The function vfs_printf with variable args is unsupported."
+        );
+        assert_eq!(probe(A::TraceFentry, "vfs_far"), "");
+        assert!(probe(A::TraceFexit, "vfs_far").contains(">8 byte return value"));
+        assert_eq!(probe(A::ModifyReturn, "security_file_open"), "");
+        assert_eq!(probe(A::ModifyReturn, "vfs_read"), "vfs_read() is not modifiable");
+    }
+
+    #[test]
+    fn a_probes_context_is_the_arguments_and_last_the_result() {
+        let reads = |attach, off| {
+            let text = format!("r2 = *(u64 *)(r1 +{off})\nr0 = 0\nexit");
+            let none = ProgFlags::empty();
+            verdict(ProgType::Tracing, attach, "vfs_read", none, &text, "GPL")
+        };
+        assert_eq!(reads(AttachType::TraceFentry, 0), "");
+        assert!(reads(AttachType::TraceFentry, 8).starts_with("invalid bpf_context access"));
+        assert_eq!(reads(AttachType::TraceFexit, 8), "");
+        assert!(reads(AttachType::TraceFexit, 16).starts_with("invalid bpf_context access"));
+    }
+
+    #[test]
+    fn tracepoints_are_found_by_their_types_and_iterators_by_their_names() {
+        let traced = |attach, name| said(ProgType::Tracing, attach, name, ProgFlags::empty());
+        assert_eq!(traced(AttachType::TraceRawTp, "opened"), "");
+        assert!(traced(AttachType::TraceRawTp, "closed").ends_with("btf_trace_closed"));
+        // There is such a function, but no such kind of iterator.
+        let mut spec = program(ProgType::Tracing, "r0 = 0\nexit");
+        spec.expected_attach_type = Some(AttachType::TraceIter);
+        spec.attach_to = Some(AttachTo::Kernel("file".to_owned()));
+        let world = DescribedWorld::new(Some(kernel()));
+        let checked = crate::check(&spec, &world, &Options::default());
+        let refused = checked.result.expect_err("it is no iterator");
+        assert_eq!(refused.reason, KernelTargetError::NotIterator.into());
+    }
+}
