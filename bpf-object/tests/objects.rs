@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bpf_abi::map::{MapInitValue, MapSpec};
-use bpf_abi::spec::{ObjectSpec, ProgramSpec};
+use bpf_abi::spec::{AttachTo, ObjectSpec, ProgramSpec};
 use bpf_btf::ext::{FuncInfo, LineInfo, parse_array};
 use bpf_btf::{Btf, Builder, TypeId};
 use bpf_object::{Kconfig, Options};
@@ -185,6 +185,24 @@ fn the_configuration_is_the_hosts() {
 }
 
 #[test]
+fn programs_stand_for_members_of_the_structures_that_name_them() {
+    let object = read("struct_ops");
+    let program = |name| object.programs.iter().find(|program| program.name == name).unwrap();
+    let member = |member: &str| {
+        let (name, member) = ("dummy_ops".to_owned(), member.to_owned());
+        Some(AttachTo::StructOps { name, member })
+    };
+    assert_eq!(program("one").attach_to, member("first"));
+    // Two structures of one type name it, under the same member.
+    assert_eq!(program("two").attach_to, member("second"));
+    assert_eq!(program("unused").attach_to, None);
+    assert!(program("two").autoload && !program("unused").autoload);
+    let document = bpf_object::document(&object, program("two"));
+    let target = r#""attach_btf":{"name":"dummy_ops","kind":"struct","member":"second"}"#;
+    assert!(document.contains(target), "{document}");
+}
+
+#[test]
 fn equal_bytes_make_equal_descriptions() {
     assert_eq!(text(&read("maps")), text(&read("maps")));
 }
@@ -211,7 +229,7 @@ fn mutants_get_an_object_or_an_error() {
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from((state >> 33) % u64::try_from(end).unwrap()).unwrap()
     };
-    let originals = ["calls", "maps", "externs", "core"].map(bytes);
+    let originals = ["calls", "maps", "externs", "core", "struct_ops"].map(bytes);
     let mut options = Options::default();
     options.target = Some(Arc::new(other_kernel()));
     let mut errors = 0;
