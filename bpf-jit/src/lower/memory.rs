@@ -37,7 +37,10 @@ impl Lower<'_> {
         base: Reg,
         off: i16,
     ) -> Result<(), CompileError> {
-        self.refuse_faults()?;
+        if self.note().facts.contains(Facts::MAY_FAULT) && self.unit.mode != Mode::Checked {
+            self.load_stale(size, ext, dst, base, off);
+            return Ok(());
+        }
         let place = self.place(base, off, size);
         let Place { base, off, flags, in_frame, is_shared } = place;
         let (base, off) = if is_shared { self.own_address(base, off) } else { (base, off) };
@@ -146,10 +149,10 @@ impl Lower<'_> {
         matches!(self.origins.of(reg), Origin::Frame(_))
     }
 
-    /// Code that survives a stale address is not made.
+    /// Only loads survive a stale address.
     pub(super) fn refuse_faults(&self) -> Result<(), CompileError> {
         if self.note().facts.contains(Facts::MAY_FAULT) {
-            return Err(self.unsupported("a load that may fault"));
+            return Err(self.unsupported("a store that may fault"));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 mod alu;
 mod branch;
 mod memory;
+mod stale;
 mod atomic;
 mod call;
 mod map;

@@ -1,6 +1,6 @@
 //! Every load, store and atomic, in the frame and elsewhere.
 
-use bpf_abi::image::{MemoryClass, Note};
+use bpf_abi::image::{Facts, MemoryClass, Note};
 use bpf_isa::{AluOp, AtomicOp, Extension, Insn, JumpOp, Operand, Reg, Size, Width};
 
 use super::{
@@ -277,4 +277,27 @@ fn a_loop_over_the_frame_sums_it() {
         Insn::Exit,
     ];
     assert_eq!(result_of(program), 129);
+}
+
+#[test]
+fn what_is_not_there_reads_as_zero() {
+    let signed =
+        |size, off| Insn::Load { size, ext: Extension::Signed, dst: Reg::R0, base: Reg::R2, off };
+    let loaded = |load: Insn, ctx: u64| {
+        let first = self::load(Size::DW, Reg::R2, Reg::R1, 0);
+        let mut parts = parts(vec![first, load, Insn::Exit]);
+        parts.notes = notes(&parts, Note::default());
+        parts.notes[1].facts = Facts::MAY_FAULT;
+        run(&compile(parts), &mut { ctx })
+    };
+    let there = [0x1122_3344_8566_7788_u64, 9];
+    let address = there.as_ptr().expose_provenance() as u64;
+    assert_eq!(loaded(load(Size::DW, Reg::R0, Reg::R2, 8), address), 9);
+    assert_eq!(loaded(load(Size::W, Reg::R0, Reg::R2, 0), address), 0x8566_7788);
+    assert_eq!(loaded(signed(Size::W, 0), address), 0xffff_ffff_8566_7788);
+    assert_eq!(loaded(signed(Size::B, 0), address), 0xffff_ffff_ffff_ff88);
+    assert_eq!(loaded(load(Size::B, Reg::R0, Reg::R2, 1), address), 0x77);
+    for stale in [0, 8, u64::MAX, 0xffff_8880_0000_0000] {
+        assert_eq!(loaded(load(Size::DW, Reg::R0, Reg::R2, 0), stale), 0, "{stale:#x}");
+    }
 }
