@@ -13,8 +13,9 @@ use crate::call::{CallError, args, clobber, forget_packets, objects, sizes};
 use crate::cx::{Next, StepCx};
 use crate::env::Env;
 use crate::error::Reason;
-use crate::memory::btf;
 use crate::memory::stack::Way;
+use crate::memory::{MemoryError, btf};
+use crate::scalar::Tnum;
 use crate::state::{
     BtfType, DynptrKind, FrameRole, Pointer, PointerKind, PtrFlags, State, SubprogId, Value,
 };
@@ -129,6 +130,15 @@ fn check_argument(
 ) -> Result<(), Reason> {
     let value = cx.state.reg(reg).copied();
     let pointer = value.and_then(|value| value.as_pointer().copied());
+    let is_moved = match expects {
+        Expects::Context | Expects::Dynptr => true,
+        Expects::Mem { flags, .. } => !flags.contains(PtrFlags::UNTRUSTED),
+        Expects::Number | Expects::Object { .. } | Expects::Arena => false,
+    };
+    if value.is_none() && is_moved {
+        let (ty, var) = ("?".to_owned(), Tnum::UNKNOWN);
+        return Err(MemoryError::Variable { ty, var }.into());
+    }
     match expects {
         Expects::Number => match value {
             Some(Value::Scalar(_)) => Ok(()),

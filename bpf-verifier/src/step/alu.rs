@@ -1,5 +1,6 @@
 //! Arithmetic: which kinds of value may meet.
 
+use bpf_abi::map::MapType;
 use bpf_isa::{AluOp, ByteOrder, Endian, Insn, Operand, Reg, Size, Width};
 
 use crate::cx::StepCx;
@@ -37,6 +38,9 @@ pub(crate) fn insn(cx: &mut StepCx<'_, '_>, insn: Insn) -> Result<(), Reason> {
         Insn::MovSx { width, dst, src, from } => move_signed(cx, width, dst, src, from),
         Insn::Endian { kind, size, dst } => reorder(cx, kind, size, dst),
         Insn::AddrSpaceCast { dst, src, from, .. } => {
+            if !cx.env.used_maps().any(|map| map.map_type == MapType::Arena) {
+                return Err(StepError::NoArena.into());
+            }
             cx.read(src)?;
             cx.check_writable(dst)?;
             let value = if from == ARENA {

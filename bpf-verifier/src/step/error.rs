@@ -40,6 +40,10 @@ refusals! {
         EINVAL CallbackWithoutBtf "missing btf func_info";
         EINVAL CallbackNotStatic "callback function not static";
 
+        // Arenas.
+        EINVAL NoArena
+            "addr_space_cast insn can only be used in a program that has an associated arena";
+
         // Packets, the old way.
         EINVAL LegacyType
             "BPF_LD_[ABS|IND] instructions not allowed for this program type";
@@ -51,7 +55,7 @@ refusals! {
         EINVAL SubprogReturn { reg: &'static str, ty: String }
             "At subprogram exit the register {reg} is not a scalar value ({ty})";
         EINVAL AsyncReturn { reg: &'static str, ty: String }
-            "In async callback the register {reg} is not a known value ({ty})";
+            "At async callback return the register {reg} is not a known value ({ty})";
         EINVAL ProgramReturn { reg: &'static str, ty: String }
             "At program exit the register {reg} is not a known value ({ty})";
         EINVAL ReturnRange { place: &'static str, reg: &'static str, what: String, min: i32, max: i32 }

@@ -45,6 +45,13 @@ pub enum WalkError {
         jumps: usize,
     },
 
+    /// More branches are waiting than may wait, the last the next round of a loop.
+    #[error("The sequence of {jumps} jumps is too complex.")]
+    TooManyRounds {
+        /// How many wait.
+        jumps: usize,
+    },
+
     /// More branches are waiting than may wait, the last a function called at another time.
     #[error("The sequence of {jumps} jumps is too complex for async cb.")]
     TooManyAsync {
@@ -93,6 +100,7 @@ impl Refusal for WalkError {
     fn errno(&self) -> Errno {
         match self {
             Self::Unreadable { .. } | Self::FramePointerWritten => Errno::EACCES,
+            Self::TooManyRounds { .. } => Errno::ENOMEM,
             Self::OutOfProgram { .. }
             | Self::TooManyBranches { .. }
             | Self::TooManyAsync { .. }
@@ -110,6 +118,7 @@ impl Refusal for WalkError {
         OutOfProgram { pc, len },
         TooManyInsns { processed },
         TooManyBranches { jumps },
+        TooManyRounds { jumps },
         TooManyAsync { jumps },
         InfiniteLoop { pc, cur, old },
         TooManyFrames { frames },

@@ -65,6 +65,10 @@ impl StepCx<'_, '_> {
         };
         let depth = parent.track.depth;
         let previous = self.paths.previous_round(self.state, self.pc, depth);
+        if self.paths.pending.len() >= MAX_PENDING_BRANCHES {
+            let jumps = self.paths.pending.len() + 1;
+            return Err(WalkError::TooManyRounds { jumps }.into());
+        }
         self.push_branch(to)?;
         let Paths { pending, kept, ids, .. } = &mut *self.paths;
         let Some(branch) = pending.last_mut() else {
