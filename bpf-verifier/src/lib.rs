@@ -104,6 +104,9 @@ pub struct Stats {
     pub peak_states: u32,
     /// The most bytes that states kept and branches put aside took at one time.
     pub peak_state_bytes: usize,
+    /// How many slots the program has after the kernel's rewriting; 0 if it was refused.
+    /// Linux: `xlated_prog_len`.
+    pub xlated_insns: u32,
     /// How much stack each function uses, in bytes.
     pub stack_depths: Vec<u32>,
 }

@@ -24,11 +24,11 @@ pub(crate) fn verify(spec: &ProgramSpec, host: &dyn Host, options: &Options) -> 
     });
     Verdict {
         facts: result.is_ok().then(|| ProgramFacts::of(&env)),
+        stats: stats(&env, result.is_ok()),
         result: result.map_err(|fault| rejection(&env, fault)),
         log: env.log.text().to_owned(),
         log_size: env.log.needed(),
         log_truncated: env.log.is_truncated(),
-        stats: stats(&env),
     }
 }
 
@@ -39,11 +39,11 @@ pub(crate) fn check(spec: &ProgramSpec, host: &dyn Host, options: &Options) -> C
     hand_over_trace(&mut env);
     Checked {
         facts: result.is_ok().then(|| ProgramFacts::of(&env)),
+        stats: stats(&env, result.is_ok()),
         result: result.map_err(|fault| rejection(&env, fault)),
         log: env.log.text().to_owned(),
         log_size: env.log.needed(),
         log_truncated: env.log.is_truncated(),
-        stats: stats(&env),
     }
 }
 
@@ -173,7 +173,7 @@ fn print_reason(env: &mut Env<'_>, reason: &Reason) {
     env.log.print(format_args!("{text}{end}"));
 }
 
-fn stats(env: &Env<'_>) -> Stats {
+fn stats(env: &Env<'_>, accepted: bool) -> Stats {
     let counts = env.counts;
     Stats {
         insns_processed: counts.insns,
@@ -181,6 +181,7 @@ fn stats(env: &Env<'_>) -> Stats {
         total_states: counts.total_states,
         peak_states: counts.peak_states,
         peak_state_bytes: counts.peak_state_bytes,
+        xlated_insns: if accepted { fixup::xlated_slots(env) } else { 0 },
         stack_depths: env.subprogs.iter().map(|subprog| subprog.stack_depth).collect(),
     }
 }

@@ -97,3 +97,21 @@ fn states_take_no_more_memory_than_they_may() {
     assert_eq!(rejection.errno(), bpf_abi::Errno::ENOMEM);
     assert_eq!(rejection.reason.name(), "TooMuchMemory");
 }
+
+#[test]
+fn rewritten_programs_are_as_long_as_the_kernels() {
+    // Asked of the kernel: the slots after rewriting.
+    let programs = [
+        ("r0 = 0\nexit", ProgType::Xdp, 2),
+        ("r2 = *(u32 *)(r1 + 12)\nr0 = 0\nexit", ProgType::Xdp, 5),
+        ("call 7\nr6 = r0\ncall 7\nr6 /= r0\nr0 = 0\nexit", ProgType::Xdp, 9),
+        ("r6 = r1\nr0 = *(u8 *)skb[14]\nr0 = 0\nexit", ProgType::SocketFilter, 9),
+        ("call 8\nr0 = 0\nexit", ProgType::Kprobe, 5),
+    ];
+    for (source, prog_type, slots) in programs {
+        let spec = ProgramSpec::new("prog", prog_type, asm::assemble(source).unwrap().to_slots());
+        let checked = check(&spec, &DescribedWorld::new(None), &Options::default());
+        assert!(checked.result.is_ok(), "{source}");
+        assert_eq!(checked.stats.xlated_insns, slots, "{source}");
+    }
+}

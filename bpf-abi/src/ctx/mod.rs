@@ -64,6 +64,7 @@ pub mod xdp;
 pub mod sock;
 pub mod tracing;
 pub mod cgroup;
+pub mod xlated;
 
 use crate::prog::{AttachType, ProgType};
 use pattern::Pattern;

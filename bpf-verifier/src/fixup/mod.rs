@@ -18,11 +18,13 @@ mod bind;
 mod arity;
 mod notes;
 mod stack;
+mod xlated;
 mod image;
 
 pub use bind::BindError;
 pub use image::image;
 pub use stack::finish;
+pub use xlated::slots as xlated_slots;
 
 #[cfg(test)]
 mod tests;

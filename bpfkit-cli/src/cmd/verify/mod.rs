@@ -214,6 +214,12 @@ pub(crate) fn report_of(
             report.errno = errno.map_or(0, |errno| errno.0);
             report.errno_name =
                 errno.map_or_else(|| "0".to_owned(), |errno: Errno| errno.to_string());
+            report.info = checked.result.is_ok().then(|| {
+                serde_json::json!({
+                    "xlated_insns": checked.stats.xlated_insns,
+                    "verified_insns": checked.stats.insns_processed,
+                })
+            });
             report.rejection =
                 checked.result.as_ref().err().and_then(|why| serde_json::to_value(why).ok());
             report.last = report::last_message(&checked.log);
