@@ -81,6 +81,8 @@ refusals! {
         EACCES StringVariable { reg: Reg } "{reg} is not a constant address'";
         EACCES StringNoDirect "no direct value access support for this map type";
         EINVAL StringUnended "string is not zero-terminated";
+        EINVAL FormatArguments "";
+        EINVAL FormatInvalid "Invalid format string";
         EINVAL FormatSize "snprintf: data_len is invalid";
         EINVAL Format { text: String } "{text}";
 
@@ -114,6 +116,7 @@ refusals! {
             "{kind} '{name}' has no valid {what}";
         EINVAL LockOffset { off: i64, what: &'static str, at: u32 }
             "off {off} doesn't point to 'struct {what}' that is at {at}";
+        EINVAL SameLock "Acquiring the same lock again, AA deadlock detected";
         EINVAL TwoLocks "Locking two bpf_spin_locks are not allowed";
         EINVAL UnlockWithout { what: &'static str } "{what} without taking a lock";
         EINVAL UnlockOther { what: &'static str } "{what} of different lock";
@@ -121,6 +124,7 @@ refusals! {
         EACCES LockInTree "can't spin_{{lock,unlock}} in rbtree cb";
 
         // Timers.
+        EINVAL TimerPlace { reg: Reg } "{reg} doesn't point to a map value";
         EINVAL TimerVariable { reg: Reg, what: &'static str }
             "{reg} doesn't have constant offset. {what} has to be at the constant offset";
         EINVAL TimerNone { map: String, what: &'static str } "map '{map}' has no valid {what}";
@@ -133,6 +137,7 @@ refusals! {
         EINVAL KptrVariable { reg: Reg }
             "{reg} doesn't have constant offset. kptr has to be at the constant offset";
         EINVAL KptrNoBtf { map: String } "map '{map}' has to have BTF in order to use bpf_kptr_xchg";
+        EINVAL KptrMissing { reg: Reg } "{reg} has no valid kptr";
         EINVAL KptrNone { map: String } "map '{map}' has no valid kptr";
         EACCES KptrOffset { off: i64 } "off={off} doesn't point to kptr";
         EACCES KptrNotReferenced { off: i64 } "off={off} kptr isn't referenced kptr";
@@ -144,9 +149,10 @@ refusals! {
             "invalid kptr access, {reg} type={ty} expected=ptr_{expected}";
 
         // Dynptrs.
-        EINVAL DynptrConstOffset { off: i64 }
-            "cannot pass in dynptr at an offset={off}";
-        EINVAL DynptrVariable "dynptr has to be at a constant offset";
+        EINVAL ObjectVariable { what: &'static str } "{what} has to be at a constant offset";
+        EINVAL ObjectOffset { what: &'static str, off: i64 }
+            "cannot pass in {what} at an offset={off}";
+        EINVAL After { cause: String, last: String } "{cause}\n{last}";
         EINVAL DynptrUninit "Dynptr has to be an uninitialized dynptr";
         EINVAL DynptrRdonly "cannot pass pointer to const bpf_dynptr, the helper mutates it";
         EINVAL DynptrInit { arg: u8 } "Expected an initialized dynptr as arg #{arg}";
@@ -162,9 +168,5 @@ refusals! {
 
         // Kernel functions.
         EINVAL NoKfunc "invalid kernel function call not eliminated in verifier pass";
-        EINVAL Kfunc { text: String } "{text}";
-        EACCES KfuncDenied { text: String } "{text}";
-        EFAULT KfuncBug { text: String } "{text}";
-        EPROTO KfuncProtocol { text: String } "{text}";
     }
 }

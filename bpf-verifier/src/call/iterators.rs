@@ -4,8 +4,8 @@ use bpf_abi::kfunc::KfuncFlags;
 use bpf_btf::TypeId;
 use bpf_isa::{Reg, Size};
 
-use crate::call::kfunc::{Meta, text};
-use crate::call::{objects, release};
+use crate::call::kfunc::Meta;
+use crate::call::{KfuncError, objects, release};
 use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::{btf, stack};
@@ -46,10 +46,10 @@ pub(crate) fn argument(
 ) -> Result<(), Reason> {
     let arg = reg.number() - 1;
     let Some(Value::Pointer(pointer)) = cx.state.reg(reg).copied() else {
-        return Err(text(format!("arg#{arg} expected pointer to an iterator on stack")));
+        return Err(KfuncError::IteratorPlace { arg }.into());
     };
     if !matches!(pointer.kind, PointerKind::Stack { .. }) {
-        return Err(text(format!("arg#{arg} expected pointer to an iterator on stack")));
+        return Err(KfuncError::IteratorPlace { arg }.into());
     }
     let name = meta.types.name_of(ty).to_owned();
     let name = name.strip_prefix("bpf_iter_").unwrap_or(&name).to_owned();
@@ -58,12 +58,15 @@ pub(crate) fn argument(
     let found = objects::slots_of(cx.state, &pointer, "iter", count);
     let ty = BtfType { btf: btf::kernel(cx.env), id: ty };
     if meta.has(KfuncFlags::ITER_NEW) {
-        let failed = || format!("expected uninitialized iter_{name} as arg #{arg}");
+        let failed = || Reason::from(KfuncError::IteratorInUse { name: name.clone(), arg });
         match found {
-            Err(cause) => return Err(text(format!("{cause}\n{}", failed()))),
+            Err(cause) => {
+                cx.tell(cause.refusal());
+                return Err(failed());
+            }
             Ok(objects::Place::At(frame, slot)) => {
                 if slots(cx.state, Place { frame, slot }, count).any(has_iter) {
-                    return Err(text(failed()));
+                    return Err(failed());
                 }
             }
             Ok(objects::Place::Untouched) => {}
@@ -77,19 +80,20 @@ pub(crate) fn argument(
         }
         return Ok(());
     }
-    let failed = || format!("expected an initialized iter_{name} as arg #{arg}");
+    let failed = || Reason::from(KfuncError::NoIterator { name: name.clone(), arg });
     let place = match found {
-        Err(cause) => return Err(text(format!("{cause}\n{}", failed()))),
+        Err(cause) => {
+            cx.tell(cause.refusal());
+            return Err(failed());
+        }
         Ok(objects::Place::At(frame, slot)) => Place { frame, slot },
-        Ok(objects::Place::Untouched) => return Err(text(failed())),
+        Ok(objects::Place::Untouched) => return Err(failed()),
     };
     match is_initialized(cx.state, place, ty, count) {
         Initialized::Yes => {}
-        Initialized::No => return Err(text(failed())),
+        Initialized::No => return Err(failed()),
         Initialized::Stale => {
-            let name = meta.row.name;
-            let text = format!("expected an RCU CS when using {name}");
-            return Err(crate::call::CallError::KfuncProtocol { text }.into());
+            return Err(KfuncError::IteratorStale { function: meta.row.name }.into());
         }
     }
     for back in 0..count {

@@ -8,8 +8,7 @@ use bpf_isa::{Call, Reg};
 
 use crate::call::helper::may_sleep;
 use crate::call::{
-    CallError, KfuncError, callback, clobber, fields, forget_packets, graph, iterators, objects,
-    release,
+    KfuncError, callback, clobber, fields, forget_packets, graph, iterators, objects, release,
 };
 use crate::call::{kfunc_args, prototype};
 use crate::cx::{Next, StepCx};
@@ -77,14 +76,6 @@ impl Meta {
     }
 }
 
-pub(crate) fn text(text: String) -> Reason {
-    CallError::Kfunc { text }.into()
-}
-
-pub(crate) fn denied(text: String) -> Reason {
-    CallError::KfuncDenied { text }.into()
-}
-
 /// Whether a kernel function may be called with a lock held. Linux: `kfunc_spin_allowed`.
 pub(crate) fn allowed_under_lock(cx: &StepCx<'_, '_>, callee: Call) -> bool {
     let Call::Kfunc { btf_id, btf_fd_idx: 0 } = callee else { return false };
@@ -113,12 +104,11 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, id: i32, btf: i16) -> Result<Next, R
         push_lock_failure(cx)?;
     }
     if meta.is("__bpf_trap") {
-        let text = "unexpected __bpf_trap() due to uninitialized variable?".to_owned();
-        return Err(CallError::KfuncBug { text }.into());
+        return Err(KfuncError::Trap.into());
     }
     let sleepable = meta.has(KfuncFlags::SLEEPABLE);
     if sleepable && !may_sleep(cx) {
-        return Err(denied(format!("program must be sleepable to call sleepable kfunc {name}")));
+        return Err(KfuncError::MightSleep { function: name }.into());
     }
     kfunc_args::check(cx, &mut meta)?;
     call_back(cx, &meta)?;
@@ -130,11 +120,11 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, id: i32, btf: i16) -> Result<Next, R
         (refs.irq_id.is_some(), "IRQ-disabled region"),
     ] {
         if sleepable && held {
-            return Err(denied(format!("kernel func {name} is sleepable within {place}")));
+            return Err(KfuncError::Sleeps { function: name, place }.into());
         }
     }
     if meta.has(KfuncFlags::RCU_PROTECTED) && !btf::in_rcu_section(cx) {
-        return Err(denied(format!("kernel func {name} requires RCU critical section protection")));
+        return Err(KfuncError::OutsideRcu { function: name }.into());
     }
     if let Some(reg) = meta.release {
         release_argument(cx, &meta, reg, id)?;
@@ -164,7 +154,7 @@ fn is_insertion(name: &str) -> bool {
 /// The function's row and prototype.
 fn find(cx: &mut StepCx<'_, '_>, id: i32, btf: i16) -> Result<Meta, Reason> {
     let name = kfunc_name(cx.env, id, btf).unwrap_or("").to_owned();
-    let refused = || denied(format!("calling kernel function {name} is not allowed"));
+    let refused = || Reason::from(KfuncError::NotHere { name: name.clone() });
     let row = kfunc::find(&name).ok_or_else(refused)?;
     let kind = cx.env.kind;
     if !row.callers.include(kind.prog_type, kind.expected_attach_type) {
@@ -254,7 +244,7 @@ fn sections(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
         "bpf_rcu_read_lock" => refs.rcu_locks += 1,
         "bpf_rcu_read_unlock" => {
             if refs.rcu_locks == 0 {
-                return Err(text(format!("unmatched rcu read unlock (kernel function {name})")));
+                return Err(KfuncError::RcuUnmatched { function: name }.into());
             }
             refs.rcu_locks -= 1;
             if refs.rcu_locks == 0 {
@@ -264,9 +254,7 @@ fn sections(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Reason> {
         "bpf_preempt_disable" => refs.preempt_locks += 1,
         "bpf_preempt_enable" => {
             if refs.preempt_locks == 0 {
-                return Err(text(format!(
-                    "unmatched attempt to enable preemption (kernel function {name})"
-                )));
+                return Err(KfuncError::PreemptionUnmatched { function: name }.into());
             }
             refs.preempt_locks -= 1;
         }
@@ -309,8 +297,7 @@ fn release_argument(cx: &mut StepCx<'_, '_>, meta: &Meta, reg: Reg, id: i32) -> 
     if ref_id.is_some_and(|id| release(cx, id)) {
         return Ok(());
     }
-    let name = meta.row.name;
-    Err(text(format!("kfunc {name}#{id} reference has not been acquired before")))
+    Err(KfuncError::NotAcquired { function: meta.row.name, id }.into())
 }
 
 /// An exception: the program ends, whatever frames it is in.
@@ -364,11 +351,9 @@ fn pointer_result(
                 (None, Some(size)) if meta.is("bpf_session_cookie") => (size, false),
                 (None, Some(size)) if size > 0 => (size, true),
                 (None, _) => {
-                    let (name, kind) = (meta.row.name, code.name());
-                    let ty = meta.types.name_of(id);
-                    return Err(text(format!(
-                        "kernel function {name} returns pointer type {kind} {ty} is not supported"
-                    )));
+                    let (function, kind) = (meta.row.name, code.name());
+                    let name = meta.types.name_of(id).to_owned();
+                    return Err(KfuncError::Result { function, kind, name }.into());
                 }
             };
             let mut pointer = Pointer::to(PointerKind::Mem { size, dynptr: None });
@@ -432,12 +417,8 @@ fn special_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Option<Pointer
                     let kind = PointerKind::Btf { ty };
                     Ok(Some(Pointer::to(kind).with(PtrFlags::UNTRUSTED)))
                 }
-                Some(_) => Err(text(
-                    "kfunc bpf_rdonly_cast type ID argument must be of a struct or void".to_owned(),
-                )),
-                None => {
-                    Err(text(format!("Unknown type ID {} passed to kfunc bpf_rdonly_cast", id.0)))
-                }
+                Some(_) => Err(KfuncError::CastNoStruct.into()),
+                None => Err(KfuncError::CastUnknown { id: id.0 }.into()),
             }
         }
         "bpf_dynptr_slice" | "bpf_dynptr_slice_rdwr" => {
@@ -450,7 +431,7 @@ fn special_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Option<Pointer
                 // Whatever the dynptr is made of.
                 use crate::memory::packet::{Purpose, may_touch};
                 if !may_touch(cx, Purpose::Write) {
-                    return Err(text("the prog does not allow writes to packet data".to_owned()));
+                    return Err(KfuncError::PacketReadOnly.into());
                 }
             }
             Ok(Some(pointer))

@@ -7,7 +7,7 @@ use bpf_btf::record::NamedField;
 use bpf_btf::{Btf, KindCode, TypeId};
 use bpf_isa::Reg;
 
-use crate::call::kfunc::{Meta, denied, text};
+use crate::call::kfunc::Meta;
 use crate::call::locks::{Act, LockClass};
 use crate::call::sizes::{self, Measure};
 use crate::call::{KfuncError, args, global, graph, iterators, locks, objects, prototype, strings};
@@ -69,19 +69,16 @@ pub(crate) fn check(cx: &mut StepCx<'_, '_>, meta: &mut Meta) -> Result<(), Reas
         .map(|param| Parameter { name: types.name(param.name_off).to_owned(), ty: param.ty })
         .collect();
     if params.len() > Reg::ARGS.len() {
-        let name = meta.row.name;
-        return Err(text(format!("Function {name} has {} > 5 args", params.len())));
+        let (function, count) = (meta.row.name, params.len());
+        return Err(KfuncError::Arity { function, count }.into());
     }
     let mut place = 0;
     while place < params.len() {
         let measured = check_one(cx, meta, &types, &params, place)?;
         place += if measured { 2 } else { 1 };
     }
-    let name = meta.row.name;
     if meta.row.flags.contains(KfuncFlags::RELEASE) && meta.release.is_none() {
-        return Err(text(format!(
-            "release kernel function {name} expects refcounted PTR_TO_BTF_ID"
-        )));
+        return Err(KfuncError::NothingReleased { function: meta.row.name }.into());
     }
     Ok(())
 }
@@ -108,14 +105,17 @@ fn check_one(
             return Ok(false);
         }
         KindCode::Ptr => {}
-        code => return Err(text(format!("Unrecognized arg#{place} type {}", code.name()))),
+        code => {
+            let kind = code.name();
+            return Err(KfuncError::ArgumentKind { arg: place, kind }.into());
+        }
     }
     let null = value.is_some_and(|value| value.is_null());
     let pointer = value.and_then(|value| value.as_pointer().copied());
     let maybe_null = pointer.is_some_and(|pointer| pointer.maybe_null());
     let trusted = meta.has(KfuncFlags::TRUSTED_ARGS) || meta.has(KfuncFlags::RCU);
     if (null || maybe_null) && trusted && !param.ends("__nullable") {
-        return Err(denied(format!("Possibly NULL pointer passed to trusted arg{place}")));
+        return Err(KfuncError::PossiblyNull { arg: place }.into());
     }
     if let Some(id) = pointer.and_then(|pointer| pointer.ref_id) {
         meta.ref_id = Some(id);
@@ -172,11 +172,11 @@ fn check_number(
     value: Option<Value>,
 ) -> Result<(), Reason> {
     let Some(Value::Scalar(number)) = value else {
-        return Err(text(format!("{reg} is not a scalar")));
+        return Err(KfuncError::NotScalar { reg }.into());
     };
     if param.ends("__k") {
         let Some(value) = number.set.const_value() else {
-            return Err(text(format!("{reg} must be a known constant")));
+            return Err(KfuncError::NotConstant { reg }.into());
         };
         cx.mark_precise(reg)?;
         meta.constant = Some(value);
@@ -186,7 +186,7 @@ fn check_number(
     if rdonly || param.name == "rdwr_buf_size" {
         meta.result_rdonly |= rdonly;
         let Some(size) = number.set.const_value() else {
-            return Err(text(format!("{reg} is not a const")));
+            return Err(KfuncError::SizeNotConstant { reg }.into());
         };
         meta.result_size = Some(u32::try_from(size).unwrap_or(u32::MAX));
         cx.mark_precise(reg)?;
@@ -245,10 +245,9 @@ fn kind_of(
     let object = argument.pointer().is_some_and(|pointer| is_object(&pointer));
     if object {
         if code != KindCode::Struct {
-            let (name, place) = (meta.row.name, argument.place);
-            return Err(text(format!(
-                "kernel function {name} args#{place} pointer type {shown} {target_name} is not supported"
-            )));
+            let (function, arg) = (meta.row.name, argument.place);
+            let (kind, name) = (shown, target_name.to_owned());
+            return Err(KfuncError::PointerKind { function, arg, kind, name }.into());
         }
         return Ok(Kind::Object);
     }
@@ -257,10 +256,9 @@ fn kind_of(
     }
     let anything = measured && code == KindCode::Void;
     if !is_number(code) && !is_plain_struct(cx, types, argument.target) && !anything {
-        let (place, more) = (argument.place, if measured { "void, " } else { "" });
-        return Err(text(format!(
-            "arg#{place} pointer type {shown} {target_name} must point to {more}scalar, or struct with scalar"
-        )));
+        let (arg, more) = (argument.place, if measured { "void, " } else { "" });
+        let (kind, name) = (shown, target_name.to_owned());
+        return Err(KfuncError::NotPlain { arg, kind, name, more }.into());
     }
     Ok(if measured { Kind::MeasuredMemory } else { Kind::Memory })
 }
@@ -423,7 +421,7 @@ fn check_kind(
             Some(Pointer { kind: PointerKind::Ctx, .. }) => Ok(()),
             _ => {
                 let ty = type_name(value.as_ref());
-                Err(text(format!("arg#{place} expected pointer to ctx, but got {ty}")))
+                Err(KfuncError::NotContext { arg: place, ty }.into())
             }
         },
         Kind::Allocated => allocated(meta, argument),
@@ -436,7 +434,7 @@ fn check_kind(
             Some(Pointer { kind: PointerKind::MapValue { .. }, .. }) => {
                 strings::check_constant(cx, reg)
             }
-            _ => Err(text(format!("arg#{place} doesn't point to a const string"))),
+            _ => Err(KfuncError::NotString { arg: place }.into()),
         },
         Kind::Map => {
             let target = types.by_name_kind("bpf_map", KindCode::Struct).unwrap_or(target);
@@ -447,7 +445,7 @@ fn check_kind(
                 meta.map = Some(locks::in_map(cx, reg, field)?);
                 Ok(())
             }
-            _ => Err(text(format!("arg#{place} doesn't point to a map value"))),
+            _ => Err(KfuncError::NotMapValue { arg: place }.into()),
         },
         Kind::IrqFlag => locks::irq_flag(cx, meta, reg),
         Kind::ResilientLock => match pointer {
@@ -460,7 +458,7 @@ fn check_kind(
                 let act = if name.contains("unlock") { Act::Unlock } else { Act::Lock };
                 locks::process(cx, reg, class, act)
             }
-            _ => Err(text(format!("arg#{place} doesn't point to map value or allocated object"))),
+            _ => Err(KfuncError::NoLockThere { arg: place }.into()),
         },
         Kind::Object => object(cx, meta, types, argument),
         Kind::Callback => match pointer {
@@ -468,15 +466,13 @@ fn check_kind(
                 meta.subprog = Some(subprog);
                 Ok(())
             }
-            _ => Err(text(format!("arg{place} expected pointer to func"))),
+            _ => Err(KfuncError::NotFunction { arg: place }.into()),
         },
         Kind::Memory => {
             let Some(size) = types.size_of(target) else {
-                let code = types.get(target).map_or("UNKNOWN", |ty| ty.code().name());
-                let name = types.name_of(target);
-                return Err(text(format!(
-                    "arg#{place} reference type('{code} {name}') size cannot be determined: -22"
-                )));
+                let kind = types.get(target).map_or("UNKNOWN", |ty| ty.code().name());
+                let name = types.name_of(target).to_owned();
+                return Err(KfuncError::Unsized { arg: place, kind, name }.into());
             };
             global::check_memory(cx, reg, size)
         }
@@ -510,21 +506,14 @@ fn measured(
             .and_then(|_| sizes::measured(cx, measure(Way::Write)));
         cx.state.set(memory, saved);
         if let Err(cause) = checked {
-            let last = format!(
-                "arg#{place} arg#{} memory, len pair leads to invalid memory access",
-                place + 1
-            );
-            let text = format!("{cause}\n{last}");
-            return Err(if cause.errno() == bpf_abi::errno::Errno::EACCES {
-                denied(text)
-            } else {
-                crate::call::kfunc::text(text)
-            });
+            cx.tell(cause.refusal());
+            let (arg, size, errno) = (place, place + 1, cause.errno());
+            return Err(KfuncError::Memory { arg, size, errno }.into());
         }
     }
     if params[place + 1].ends("__szk") {
         let Some(value) = cx.state.reg(size).and_then(Value::as_constant) else {
-            return Err(text(format!("{size} must be a known constant")));
+            return Err(KfuncError::NotConstant { reg: size }.into());
         };
         meta.constant = Some(value);
     }
@@ -534,22 +523,22 @@ fn measured(
 /// An object of the program's own.
 fn allocated(meta: &mut Meta, argument: &Argument) -> Result<(), Reason> {
     let place = argument.place;
-    let expected = || text(format!("arg#{place} expected pointer to allocated object"));
+    let expected = || Reason::from(KfuncError::NoAllocated { arg: place });
     let Some(pointer) = argument.pointer() else { return Err(expected()) };
     let PointerKind::Btf { ty } = pointer.kind else { return Err(expected()) };
     let plain = pointer.flags == PtrFlags::ALLOC;
     let percpu = pointer.flags == PtrFlags::ALLOC | PtrFlags::PERCPU;
     if plain && meta.is("bpf_percpu_obj_drop_impl") {
-        return Err(text(format!("arg#{place} expected for bpf_obj_drop_impl()")));
+        return Err(KfuncError::PlainDropped { arg: place }.into());
     }
     if percpu && meta.is("bpf_obj_drop_impl") {
-        return Err(text(format!("arg#{place} expected for bpf_percpu_obj_drop_impl()")));
+        return Err(KfuncError::PercpuDropped { arg: place }.into());
     }
     if !plain && !percpu {
         return Err(expected());
     }
     if pointer.ref_id.is_none() {
-        return Err(text("allocated object must be referenced".to_owned()));
+        return Err(KfuncError::Unreferenced.into());
     }
     meta.object = Some(ty);
     Ok(())

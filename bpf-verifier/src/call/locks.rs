@@ -6,7 +6,7 @@ use bpf_isa::{Reg, Size};
 use crate::call::helper::{self, id};
 use crate::call::kfunc::Meta;
 use crate::call::objects::{Place, slots_of};
-use crate::call::{CallError, fields, graph};
+use crate::call::{CallError, KfuncError, fields, graph};
 use crate::cx::StepCx;
 use crate::error::Reason;
 use crate::memory::stack::write_unknown;
@@ -27,10 +27,10 @@ pub(crate) enum LockClass {
 }
 
 impl LockClass {
-    const fn name(self) -> &'static str {
+    const fn unlock(self) -> &'static str {
         match self {
-            Self::Spin => "bpf_spin",
-            Self::Resilient | Self::ResilientIrq => "bpf_res_spin",
+            Self::Spin => "bpf_spin_unlock",
+            Self::Resilient | Self::ResilientIrq => "bpf_res_spin_unlock",
         }
     }
 
@@ -77,8 +77,6 @@ pub(crate) fn process(
     let place = place(cx, reg, &pointer, class)?;
     let kind = class.kind(place);
     let locked = cx.state.refs.active_locks > 0;
-    let text = |text: String| Err(CallError::Kfunc { text }.into());
-    let name = class.name();
     if act == Act::Lock {
         if locked && class == LockClass::Spin {
             let spin = |held: &crate::state::Reference| matches!(held.kind, RefKind::Lock { .. });
@@ -86,20 +84,20 @@ pub(crate) fn process(
                 return Err(CallError::TwoLocks.into());
             }
         } else if locked && holds_resilient(cx.state, place, pointer.id) {
-            return text("Acquiring the same lock again, AA deadlock detected".to_owned());
+            return Err(CallError::SameLock.into());
         }
         let pc = cx.pc;
         cx.state.refs.acquire_lock(kind, pointer.id, pc);
         return Ok(());
     }
     if !locked {
-        return text(format!("{name}_unlock without taking a lock"));
+        return Err(CallError::UnlockWithout { what: class.unlock() }.into());
     }
     if cx.state.refs.find_lock(kind, pointer.id).is_none() {
-        return text(format!("{name}_unlock of different lock"));
+        return Err(CallError::UnlockOther { what: class.unlock() }.into());
     }
     if cx.state.refs.lock_id != pointer.id || cx.state.refs.lock_place != Some(place) {
-        return text(format!("{name}_unlock cannot be out of order"));
+        return Err(CallError::UnlockOrder { what: class.unlock() }.into());
     }
     cx.state.refs.release_lock(kind, pointer.id);
     forget_borrowed(cx.state);
@@ -132,32 +130,24 @@ fn place(
     pointer: &Pointer,
     class: LockClass,
 ) -> Result<LockPlace, Reason> {
-    let text = |text: String| Reason::from(CallError::Kfunc { text });
-    let name = class.name();
+    let what = class.field().type_name();
     let Some(delta) = pointer.delta.const_value() else {
-        return Err(text(format!(
-            "{reg} doesn't have constant offset. {name}_lock has to be at the constant offset"
-        )));
+        return Err(CallError::LockVariable { reg, place: what }.into());
     };
     let map = pointer.map().map(|map| cx.env.map(map));
     if let Some(map) = map
         && map.btf.is_none()
     {
-        return Err(text(format!(
-            "map '{}' has to have BTF in order to use {name}_lock",
-            map.name
-        )));
+        return Err(CallError::LockNoBtf { map: map.name.clone(), what }.into());
     }
     let record = fields::record_of(cx.env, pointer);
     let Some(at) = record.and_then(|record| record.offset_of(class.field())) else {
         let (kind, called) = map.map_or(("local", "kptr"), |map| ("map", map.name.as_str()));
-        return Err(text(format!("{kind} '{called}' has no valid {name}_lock")));
+        return Err(CallError::LockNone { kind, name: called.to_owned(), what }.into());
     };
     let off = delta.cast_signed().wrapping_add(i64::from(pointer.off));
     if off != i64::from(at) {
-        return Err(text(format!(
-            "off {off} doesn't point to 'struct {name}_lock' that is at {at}"
-        )));
+        return Err(CallError::LockOffset { off, what, at }.into());
     }
     Ok(match pointer.kind {
         PointerKind::Btf { ty } => LockPlace::Btf(ty.btf),
@@ -183,41 +173,37 @@ pub(crate) fn in_map(
     reg: Reg,
     field: NamedField,
 ) -> Result<(crate::state::MapNo, Option<crate::state::Id>), Reason> {
-    let text = |text: String| Reason::from(CallError::Kfunc { text });
     let what = field.type_name();
     let Some(Value::Pointer(pointer)) = cx.state.reg(reg) else {
-        return Err(text(format!("{reg} doesn't point to a map value")));
+        return Err(CallError::TimerPlace { reg }.into());
     };
     let Some(off) = pointer.constant_off() else {
-        return Err(text(format!(
-            "{reg} doesn't have constant offset. {what} has to be at the constant offset"
-        )));
+        return Err(CallError::TimerVariable { reg, what }.into());
     };
     let PointerKind::MapValue { map, uid } = pointer.kind else {
-        return Err(text(format!("{reg} doesn't point to a map value")));
+        return Err(CallError::TimerPlace { reg }.into());
     };
     let facts = cx.env.map(map);
     let name = &facts.name;
     if facts.btf.is_none() {
-        return Err(text(format!("map '{name}' has to have BTF in order to use {what}")));
+        return Err(CallError::TimerNoBtf { map: name.clone(), what }.into());
     }
     let record = fields::record_of_map(cx.env, map);
     let Some(at) = record.and_then(|record| record.offset_of(field)) else {
-        return Err(text(format!("map '{name}' has no valid {what}")));
+        return Err(CallError::TimerNone { map: name.clone(), what }.into());
     };
     if off != i64::from(at) {
-        return Err(text(format!("off {off} doesn't point to 'struct {what}' that is at {at}")));
+        return Err(CallError::TimerOffset { off, what, at }.into());
     }
     Ok((map, uid))
 }
 
 /// Saved interrupt flags on the stack. Linux: `process_irq_flag`.
 pub(crate) fn irq_flag(cx: &mut StepCx<'_, '_>, meta: &Meta, reg: Reg) -> Result<(), Reason> {
-    let text = |text: String| Reason::from(CallError::Kfunc { text });
     let arg = reg.number() - 1;
     let pointer = match cx.state.reg(reg).copied() {
         Some(Value::Pointer(pointer)) if pointer.stack_frame().is_some() => pointer,
-        _ => return Err(text(format!("arg#{arg} doesn't point to an irq flag on stack"))),
+        _ => return Err(KfuncError::FlagsPlace { arg }.into()),
     };
     let name = meta.row.name;
     let class = if name.starts_with("bpf_local_irq") { IrqClass::Native } else { IrqClass::Lock };
@@ -228,10 +214,16 @@ pub(crate) fn irq_flag(cx: &mut StepCx<'_, '_>, meta: &Meta, reg: Reg) -> Result
         Place::Untouched => None,
     };
     if save {
-        let failed = || format!("expected uninitialized irq flag as arg#{arg}");
-        let place = found.map_err(|cause| text(format!("{cause}\n{}", failed())))?;
+        let failed = Reason::from(KfuncError::FlagsInUse { arg });
+        let place = match found {
+            Ok(place) => place,
+            Err(cause) => {
+                cx.tell(cause.refusal());
+                return Err(failed);
+            }
+        };
         if slot(cx, &place).is_some_and(|slot| slot.kinds.contains(&ByteKind::IrqFlag)) {
-            return Err(text(failed()));
+            return Err(failed);
         }
         write_unknown(cx, reg, 0, Size::DW)?;
         let id = cx.fresh_id();
@@ -246,11 +238,17 @@ pub(crate) fn irq_flag(cx: &mut StepCx<'_, '_>, meta: &Meta, reg: Reg) -> Result
         }
         return Ok(());
     }
-    let failed = || format!("expected an initialized irq flag as arg#{arg}");
-    let place = found.map_err(|cause| text(format!("{cause}\n{}", failed())))?;
+    let failed = Reason::from(KfuncError::NoFlags { arg });
+    let place = match found {
+        Ok(place) => place,
+        Err(cause) => {
+            cx.tell(cause.refusal());
+            return Err(failed);
+        }
+    };
     let held = slot(cx, &place).map(|slot| slot.held);
     let (Place::At(frame, at), Some(Held::Irq(flag))) = (place, held) else {
-        return Err(text(failed()));
+        return Err(failed);
     };
     cx.env.scratched.slot(at);
     cx.mark_stack_read(frame, 1 << at.0);
@@ -267,12 +265,8 @@ fn restore_irq(cx: &mut StepCx<'_, '_>, flag: IrqSlot, class: IrqClass) -> Resul
             IrqClass::Native => "native",
             IrqClass::Lock => "lock",
         };
-        let text = format!(
-            "irq flag acquired by {} kfuncs cannot be restored with {} kfuncs",
-            name(flag.class),
-            name(class)
-        );
-        return Err(CallError::Kfunc { text }.into());
+        let (by, with) = (name(flag.class), name(class));
+        return Err(KfuncError::OtherFlags { by, with }.into());
     }
     match cx.state.refs.release_irq(flag.ref_id) {
         Ok(_) => Ok(()),
@@ -280,10 +274,7 @@ fn restore_irq(cx: &mut StepCx<'_, '_>, flag: IrqSlot, class: IrqClass) -> Resul
             let id = expected.map_or(0, crate::state::Id::number);
             let held = cx.state.refs.held().iter().find(|held| held.id == expected);
             let at = held.map_or(0, |held| held.pc.0);
-            let text = format!(
-                "cannot restore irq state out of order, expected id={id} acquired at insn_idx={at}"
-            );
-            Err(CallError::KfuncDenied { text }.into())
+            Err(KfuncError::InterruptsOrder { id, at }.into())
         }
     }
 }

@@ -53,18 +53,17 @@ pub(crate) enum Place {
 pub(crate) fn slots_of(
     state: &State,
     pointer: &Pointer,
-    what: &str,
+    what: &'static str,
     count: u8,
 ) -> Result<Place, Reason> {
-    let text = |text: String| Reason::from(CallError::Kfunc { text });
     let Some(off) = pointer.constant_off() else {
-        return Err(text(format!("{what} has to be at a constant offset")));
+        return Err(CallError::ObjectVariable { what }.into());
     };
     // The stack's upper end counts as the slot below it; whoever writes there is refused.
     let at = i32::try_from(off).ok().filter(|off| off % 8 == 0);
     let at = at.map(|off| if off == 0 { -1 } else { off }).and_then(SlotNo::at);
     let Some(slot) = at.filter(|slot| slot.0 + 1 >= count) else {
-        return Err(text(format!("cannot pass in {what} at an offset={off}")));
+        return Err(CallError::ObjectOffset { what, off }.into());
     };
     let frame = pointer.stack_frame().unwrap_or_default();
     if slot.index() >= state.frame(frame).stack.slots().len() {
@@ -75,7 +74,7 @@ pub(crate) fn slots_of(
 
 /// A reason with another line behind it.
 pub(crate) fn followed(cause: &Reason, last: &CallError) -> Reason {
-    CallError::Kfunc { text: format!("{cause}\n{last}") }.into()
+    CallError::After { cause: cause.to_string(), last: last.to_string() }.into()
 }
 
 /// The dynptr that a register points to, if it is an initialized one.
@@ -313,7 +312,7 @@ pub(crate) fn take_kptr(cx: &mut StepCx<'_, '_>, meta: &mut Meta, reg: Reg) -> R
         record.fields().iter().any(|field| matches!(field.kind, FieldKind::Pointer { .. }))
     });
     if !has_kptr {
-        return Err(CallError::Kfunc { text: format!("{reg} has no valid kptr") }.into());
+        return Err(CallError::KptrMissing { reg }.into());
     }
     let at = u32::try_from(off).ok();
     let field = record.as_ref().zip(at).and_then(|(record, at)| record.at(at));

@@ -52,10 +52,9 @@ pub(crate) fn text_at(cx: &StepCx<'_, '_>, map: MapNo, off: i64) -> Option<Vec<u
 ///
 /// Linux: `check_bpf_snprintf_call`.
 pub(crate) fn check_snprintf(cx: &mut StepCx<'_, '_>) -> Result<(), Reason> {
-    let text = |text: &str| Reason::from(CallError::Kfunc { text: text.to_owned() });
     let size = cx.state.reg(Reg::R5).and_then(Value::as_constant).unwrap_or(0);
     if !size.is_multiple_of(8) {
-        return Err(text(""));
+        return Err(CallError::FormatArguments.into());
     }
     let Some(Value::Pointer(pointer)) = cx.state.reg(Reg::R3).copied() else { return Ok(()) };
     let format = pointer.map().zip(pointer.constant_off());
@@ -64,7 +63,7 @@ pub(crate) fn check_snprintf(cx: &mut StepCx<'_, '_>) -> Result<(), Reason> {
     };
     match conversions(&format) {
         Some(count) if count <= size / 8 => Ok(()),
-        Some(_) | None => Err(text("Invalid format string")),
+        Some(_) | None => Err(CallError::FormatInvalid.into()),
     }
 }
 
