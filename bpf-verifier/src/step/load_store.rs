@@ -71,6 +71,11 @@ pub(crate) enum Merge {
     Never,
 }
 
+/// Objects that somebody holds, so that they cannot go while they are looked at.
+///
+/// Linux: `convert_ctx_accesses`, where it does not make `BPF_PROBE_MEM`.
+const HELD: PtrFlags = PtrFlags::ALLOC.union(PtrFlags::TRUSTED).union(PtrFlags::RCU);
+
 /// Remembers what the instruction touches: rewriting needs one answer for all paths.
 ///
 /// Linux: `save_aux_ptr_type`.
@@ -84,8 +89,7 @@ pub(crate) fn note_memory(
     let note = cx.env.note_mut(pc);
     note.touched.add(class_of(&pointer.kind));
     note.may_fault |= pointer.flags.contains(PtrFlags::UNTRUSTED)
-        || (matches!(pointer.kind, PointerKind::Btf { .. })
-            && !pointer.flags.contains(PtrFlags::ALLOC));
+        || (matches!(pointer.kind, PointerKind::Btf { .. }) && !pointer.flags.intersects(HELD));
     let note = &mut note.memory;
     let Some(seen) = note else {
         *note = Some(MemoryType { kind: pointer.kind, flags: pointer.flags });
