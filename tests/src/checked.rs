@@ -10,7 +10,7 @@ use bpf_abi::ctx::{ContextKind, Yields, context_of};
 use bpf_abi::errno::Errno;
 use bpf_abi::exec::{HelperFn, RunCx};
 use bpf_abi::helper::{ArgKind, HelperProto, RetKind, TypeFlags, protos::PROTOS};
-use bpf_abi::image::BoundMap;
+use bpf_abi::image::{BoundMap, Facts};
 use bpf_abi::map::{MapInitValue, MapLayout, MapSpec, MapType};
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::{ObjectSpec, ProgramSpec};
@@ -105,6 +105,11 @@ pub fn prepare<'a>(
         Ok(image) => image,
         Err(rejection) => return Prepared::Refused(rejection),
     };
+    // Loads through pointers that nobody trusts read zero where there is nothing; in the model they
+    // would count as faults.
+    if image.notes.iter().any(|note| note.facts.contains(Facts::MAY_FAULT)) {
+        return Prepared::Beyond;
+    }
     let number = |index: i32| {
         let map = usize::try_from(index).ok().and_then(|index| image.maps.get(index));
         map.map_or(0, |map| map.handle)
