@@ -37,6 +37,14 @@ bitflags! {
         const ARENA_RET = 1 << 11;
         /// Its second argument is an arena's address. Linux: `KF_ARENA_ARG2`.
         const ARENA_ARG2 = 1 << 12;
+        /// Calls a function of the program before it returns. No flag of the kernel's.
+        const SYNC_CALLBACK = 1 << 13;
+        /// Has a function of the program called at another time. No flag of the kernel's.
+        const ASYNC_CALLBACK = 1 << 14;
+        /// May move the packet. Linux: `is_kfunc_pkt_changing`.
+        const CHANGES_PKT_DATA = 1 << 15;
+        /// May be called with a lock held. Linux: `kfunc_spin_allowed`.
+        const UNDER_LOCK = 1 << 16;
     }
 }
 
@@ -179,8 +187,8 @@ kfuncs! {
     "bbr_sndbuf_expand" StructOps [];
     "bbr_ssthresh" StructOps [];
     "bbr_undo_cwnd" StructOps [];
-    "bpf_arena_alloc_pages" All [ARENA_ARG2 ARENA_RET SLEEPABLE TRUSTED_ARGS];
-    "bpf_arena_free_pages" All [ARENA_ARG2 SLEEPABLE TRUSTED_ARGS];
+    "bpf_arena_alloc_pages" All [ARENA_ARG2 ARENA_RET SLEEPABLE TRUSTED_ARGS UNDER_LOCK];
+    "bpf_arena_free_pages" All [ARENA_ARG2 SLEEPABLE TRUSTED_ARGS UNDER_LOCK];
     "bpf_arena_reserve_pages" All [ARENA_ARG2 SLEEPABLE TRUSTED_ARGS];
     "bpf_cast_to_kern_ctx" All [FASTCALL];
     "bpf_cgroup_acquire" Objects [ACQUIRE RCU RET_NULL];
@@ -264,9 +272,9 @@ kfuncs! {
     "bpf_iter_kmem_cache_destroy" All [ITER_DESTROY SLEEPABLE];
     "bpf_iter_kmem_cache_new" All [ITER_NEW SLEEPABLE];
     "bpf_iter_kmem_cache_next" All [ITER_NEXT RET_NULL SLEEPABLE];
-    "bpf_iter_num_destroy" All [ITER_DESTROY];
-    "bpf_iter_num_new" All [ITER_NEW];
-    "bpf_iter_num_next" All [ITER_NEXT RET_NULL];
+    "bpf_iter_num_destroy" All [ITER_DESTROY UNDER_LOCK];
+    "bpf_iter_num_new" All [ITER_NEW UNDER_LOCK];
+    "bpf_iter_num_next" All [ITER_NEXT RET_NULL UNDER_LOCK];
     "bpf_iter_task_destroy" All [ITER_DESTROY];
     "bpf_iter_task_new" All [ITER_NEW RCU_PROTECTED TRUSTED_ARGS];
     "bpf_iter_task_next" All [ITER_NEXT RET_NULL];
@@ -276,12 +284,12 @@ kfuncs! {
     "bpf_key_put" Objects [RELEASE];
     "bpf_kfunc_call_memb_release" TestRelease [RELEASE];
     "bpf_kfunc_call_test_release" TestRelease [RELEASE];
-    "bpf_list_back" Objects [RET_NULL];
-    "bpf_list_front" Objects [RET_NULL];
-    "bpf_list_pop_back" Objects [ACQUIRE RET_NULL];
-    "bpf_list_pop_front" Objects [ACQUIRE RET_NULL];
-    "bpf_list_push_back_impl" Objects [];
-    "bpf_list_push_front_impl" Objects [];
+    "bpf_list_back" Objects [RET_NULL UNDER_LOCK];
+    "bpf_list_front" Objects [RET_NULL UNDER_LOCK];
+    "bpf_list_pop_back" Objects [ACQUIRE RET_NULL UNDER_LOCK];
+    "bpf_list_pop_front" Objects [ACQUIRE RET_NULL UNDER_LOCK];
+    "bpf_list_push_back_impl" Objects [UNDER_LOCK];
+    "bpf_list_push_front_impl" Objects [UNDER_LOCK];
     "bpf_local_irq_restore" All [];
     "bpf_local_irq_save" All [];
     "bpf_lookup_system_key" Objects [ACQUIRE RET_NULL];
@@ -302,21 +310,21 @@ kfuncs! {
     "bpf_probe_read_user_dynptr" All [];
     "bpf_probe_read_user_str_dynptr" All [];
     "bpf_put_file" Lsm [RELEASE];
-    "bpf_rbtree_add_impl" Objects [];
-    "bpf_rbtree_first" Objects [RET_NULL];
-    "bpf_rbtree_left" Objects [RET_NULL];
-    "bpf_rbtree_remove" Objects [ACQUIRE RET_NULL];
-    "bpf_rbtree_right" Objects [RET_NULL];
-    "bpf_rbtree_root" Objects [RET_NULL];
+    "bpf_rbtree_add_impl" Objects [SYNC_CALLBACK UNDER_LOCK];
+    "bpf_rbtree_first" Objects [RET_NULL UNDER_LOCK];
+    "bpf_rbtree_left" Objects [RET_NULL UNDER_LOCK];
+    "bpf_rbtree_remove" Objects [ACQUIRE RET_NULL UNDER_LOCK];
+    "bpf_rbtree_right" Objects [RET_NULL UNDER_LOCK];
+    "bpf_rbtree_root" Objects [RET_NULL UNDER_LOCK];
     "bpf_rcu_read_lock" All [];
     "bpf_rcu_read_unlock" All [];
     "bpf_rdonly_cast" All [FASTCALL];
-    "bpf_refcount_acquire_impl" Objects [ACQUIRE RCU RET_NULL];
+    "bpf_refcount_acquire_impl" Objects [ACQUIRE RCU RET_NULL UNDER_LOCK];
     "bpf_remove_dentry_xattr" Lsm [SLEEPABLE TRUSTED_ARGS];
-    "bpf_res_spin_lock" All [RET_NULL];
-    "bpf_res_spin_lock_irqsave" All [RET_NULL];
-    "bpf_res_spin_unlock" All [];
-    "bpf_res_spin_unlock_irqrestore" All [];
+    "bpf_res_spin_lock" All [RET_NULL UNDER_LOCK];
+    "bpf_res_spin_lock_irqsave" All [RET_NULL UNDER_LOCK];
+    "bpf_res_spin_unlock" All [UNDER_LOCK];
+    "bpf_res_spin_unlock_irqrestore" All [UNDER_LOCK];
     "bpf_send_signal_task" Objects [TRUSTED_ARGS];
     "bpf_session_cookie" Session [];
     "bpf_session_is_return" Session [];
@@ -346,11 +354,11 @@ kfuncs! {
     "bpf_task_get_cgroup1" Objects [ACQUIRE RCU RET_NULL];
     "bpf_task_release" Objects [RELEASE];
     "bpf_task_under_cgroup" Objects [RCU];
-    "bpf_task_work_schedule_resume_impl" All [TRUSTED_ARGS];
-    "bpf_task_work_schedule_signal_impl" All [TRUSTED_ARGS];
+    "bpf_task_work_schedule_resume_impl" All [TRUSTED_ARGS ASYNC_CALLBACK];
+    "bpf_task_work_schedule_signal_impl" All [TRUSTED_ARGS ASYNC_CALLBACK];
     "bpf_throw" Objects [];
     "bpf_wq_init" All [];
-    "bpf_wq_set_callback_impl" All [];
+    "bpf_wq_set_callback_impl" All [ASYNC_CALLBACK];
     "bpf_wq_start" All [];
     "bpf_xdp_ct_alloc" Conntrack [ACQUIRE RET_NULL];
     "bpf_xdp_ct_lookup" Conntrack [ACQUIRE RET_NULL];
@@ -358,7 +366,7 @@ kfuncs! {
     "bpf_xdp_metadata_rx_hash" All [TRUSTED_ARGS];
     "bpf_xdp_metadata_rx_timestamp" All [TRUSTED_ARGS];
     "bpf_xdp_metadata_rx_vlan_tag" All [TRUSTED_ARGS];
-    "bpf_xdp_pull_data" Xdp [];
+    "bpf_xdp_pull_data" Xdp [CHANGES_PKT_DATA];
     "bpf_xdp_xfrm_state_release" Xdp [RELEASE];
     "css_rstat_flush" Rstat [SLEEPABLE];
     "css_rstat_updated" Rstat [];
@@ -383,7 +391,7 @@ mod tests {
     fn functions_are_found_by_name() {
         assert!(KFUNCS.is_sorted_by_key(|kfunc| kfunc.name));
         let new = find("bpf_iter_num_new").expect("there is such an iterator");
-        assert_eq!(new.flags, KfuncFlags::ITER_NEW);
+        assert_eq!(new.flags, KfuncFlags::ITER_NEW | KfuncFlags::UNDER_LOCK);
         assert!(find("no_such_function").is_none());
     }
 }

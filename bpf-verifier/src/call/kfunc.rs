@@ -79,17 +79,8 @@ impl Meta {
 /// Whether a kernel function may be called with a lock held. Linux: `kfunc_spin_allowed`.
 pub(crate) fn allowed_under_lock(cx: &StepCx<'_, '_>, callee: Call) -> bool {
     let Call::Kfunc { btf_id, btf_fd_idx: 0 } = callee else { return false };
-    let name = kfunc_name(cx.env, btf_id, 0).unwrap_or("");
-    let graph = name.starts_with("bpf_list_") || name.starts_with("bpf_rbtree_");
-    let iterator = name.starts_with("bpf_iter_num_");
-    let lock = name.starts_with("bpf_res_spin_");
-    graph
-        || iterator
-        || lock
-        || matches!(
-            name,
-            "bpf_refcount_acquire_impl" | "bpf_arena_alloc_pages" | "bpf_arena_free_pages"
-        )
+    let row = kfunc_name(cx.env, btf_id, 0).and_then(kfunc::find);
+    row.is_some_and(|row| row.flags.contains(KfuncFlags::UNDER_LOCK))
 }
 
 /// A call of a kernel function. Linux: `check_kfunc_call`.
@@ -137,7 +128,7 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, id: i32, btf: i16) -> Result<Next, R
     }
     clobber(cx);
     set_result(cx, &meta)?;
-    if meta.is("bpf_xdp_pull_data") {
+    if meta.has(KfuncFlags::CHANGES_PKT_DATA) {
         forget_packets(cx);
     }
     if meta.has(KfuncFlags::ITER_NEXT) {

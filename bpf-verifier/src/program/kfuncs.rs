@@ -1,7 +1,7 @@
 //! What the passes need to know of a kernel function before any path is walked.
 
 use bpf_abi::helper::HelperFlags;
-use bpf_abi::kfunc;
+use bpf_abi::kfunc::{self, KfuncFlags};
 use bpf_btf::{Btf, Kind, TypeId};
 
 use crate::env::Env;
@@ -10,33 +10,6 @@ use crate::program::calls::{Effects, Summary};
 
 /// How many different kernel functions a program may call. Linux: `MAX_KFUNC_DESCS`.
 const MAX_KFUNCS: usize = 256;
-
-/// Kernel functions that may sleep. Linux: `KF_SLEEPABLE`.
-const SLEEPERS: &[&str] = &[
-    "bpf_arena_alloc_pages",
-    "bpf_arena_free_pages",
-    "bpf_arena_reserve_pages",
-    "bpf_copy_from_user_dynptr",
-    "bpf_copy_from_user_str",
-    "bpf_copy_from_user_str_dynptr",
-    "bpf_copy_from_user_task_dynptr",
-    "bpf_copy_from_user_task_str",
-    "bpf_copy_from_user_task_str_dynptr",
-    "bpf_crypto_ctx_create",
-    "bpf_fentry_test1",
-    "bpf_get_dentry_xattr",
-    "bpf_get_file_xattr",
-    "bpf_iter_dmabuf_destroy",
-    "bpf_iter_dmabuf_new",
-    "bpf_iter_dmabuf_next",
-    "bpf_iter_kmem_cache_destroy",
-    "bpf_iter_kmem_cache_new",
-    "bpf_iter_kmem_cache_next",
-    "bpf_lookup_user_key",
-    "bpf_remove_dentry_xattr",
-    "bpf_set_dentry_xattr",
-    "css_rstat_flush",
-];
 
 /// Kernel functions that ask a device about a packet. Linux: `xdp_metadata_kfunc_ids`.
 const METADATA: &[&str] =
@@ -123,21 +96,17 @@ pub(super) fn is_throw(env: &Env<'_>, id: i32) -> bool {
 
 /// What it does besides computing.
 pub(super) fn effects(env: &Env<'_>, id: i32, btf: i16) -> Effects {
-    let Some(name) = name(env, id, btf) else { return Effects::default() };
+    let Some(row) = name(env, id, btf).and_then(kfunc::find) else { return Effects::default() };
     let mut flags = HelperFlags::empty();
-    flags.set(HelperFlags::SYNC_CALLBACK, name == "bpf_rbtree_add_impl");
-    flags.set(
-        HelperFlags::ASYNC_CALLBACK,
-        matches!(
-            name,
-            "bpf_wq_set_callback_impl"
-                | "bpf_task_work_schedule_signal_impl"
-                | "bpf_task_work_schedule_resume_impl"
-        ),
-    );
-    flags.set(HelperFlags::CHANGES_PKT_DATA, name == "bpf_xdp_pull_data");
-    flags.set(HelperFlags::MIGHT_SLEEP, SLEEPERS.contains(&name));
-    let is_iter_next = name.starts_with("bpf_iter_") && name.ends_with("_next");
+    for (of_row, flag) in [
+        (KfuncFlags::SYNC_CALLBACK, HelperFlags::SYNC_CALLBACK),
+        (KfuncFlags::ASYNC_CALLBACK, HelperFlags::ASYNC_CALLBACK),
+        (KfuncFlags::CHANGES_PKT_DATA, HelperFlags::CHANGES_PKT_DATA),
+        (KfuncFlags::SLEEPABLE, HelperFlags::MIGHT_SLEEP),
+    ] {
+        flags.set(flag, row.flags.contains(of_row));
+    }
+    let is_iter_next = row.flags.contains(KfuncFlags::ITER_NEXT);
     Effects { flags, is_iter_next }
 }
 
@@ -153,6 +122,6 @@ pub(super) fn summary(env: &Env<'_>, id: i32, btf: i16) -> Option<Summary> {
     Some(Summary {
         arity: u8::try_from(proto.len()).unwrap_or(5),
         is_void: proto.ret.is_void(),
-        fastcall: matches!(called, "bpf_cast_to_kern_ctx" | "bpf_rdonly_cast"),
+        fastcall: row.flags.contains(KfuncFlags::FASTCALL),
     })
 }
