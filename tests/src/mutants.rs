@@ -2,6 +2,8 @@
 //!
 //! The same seed gives the same mutants on every machine.
 
+use bpf_fuzz::Random;
+
 /// How many mutants a test makes of each kind of input: 2,000, or what `BPFKIT_MUTANTS` says.
 ///
 /// # Panics
@@ -15,7 +17,7 @@ pub fn count() -> usize {
 /// A generator of mutants.
 #[derive(Clone, Debug)]
 pub struct Mutator {
-    state: u64,
+    random: Random,
 }
 
 /// Numbers that sit at the edges of formats.
@@ -37,22 +39,17 @@ const EDGES: [u64; 12] = [
 impl Mutator {
     /// A generator that begins from `seed`.
     pub const fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self { random: Random::new(seed) }
     }
 
-    /// The next number: the `SplitMix64` sequence.
+    /// The next number.
     pub const fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.state;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+        self.random.next()
     }
 
     /// A number below `end`; 0 if `end` is 0.
-    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below a usize")]
     pub const fn below(&mut self, end: usize) -> usize {
-        if end == 0 { 0 } else { (self.next() % end as u64) as usize }
+        self.random.below(end)
     }
 
     /// A mutant of `original`: one to eight changes, of which the last may cut it off.

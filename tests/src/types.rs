@@ -59,7 +59,8 @@ fn words(line: &str) -> Vec<&str> {
         let mut rest = part;
         while let Some(first) = rest.chars().next() {
             let is_name = |c: char| c.is_alphanumeric() || c == '_';
-            let end = if is_name(first) { rest.find(|c| !is_name(c)) } else { Some(1) };
+            let end =
+                if is_name(first) { rest.find(|c| !is_name(c)) } else { Some(first.len_utf8()) };
             let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
             words.push(word);
             rest = after;

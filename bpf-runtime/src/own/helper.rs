@@ -5,7 +5,6 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use bpf_abi::errno::Errno;
@@ -17,8 +16,7 @@ pub(super) use sealed::Code;
 use sealed::Passed;
 
 use super::TypeObject;
-use crate::env::Env;
-use crate::helpers::args::{Arg, MemIn, Registers, SizeOrZero};
+use crate::helpers::args::{Arg, Cx, MemIn, Registers, SizeOrZero};
 
 /// What a run of a program of the host's own type has besides its context.
 pub(crate) struct OwnRun {
@@ -80,7 +78,7 @@ pub(super) const ENTRIES: [HelperFn; 16] = [
 ///
 /// # Safety
 ///
-/// `run` must be that of the calling run, whose `env` is an [`Env`] of this crate, and the
+/// `run` must be that of the calling run, whose `env` is the runtime's, and the
 /// registers must hold what the helper's contract demands.
 unsafe extern "C" fn enter<const AT: usize>(
     run: *mut RunCx,
@@ -90,14 +88,10 @@ unsafe extern "C" fn enter<const AT: usize>(
     r4: u64,
     r5: u64,
 ) -> u64 {
-    let Some(run) = NonNull::new(run) else { return Errno::EFAULT.to_register() };
     // SAFETY: [run-env] the caller's promise.
-    let env = unsafe { (*run.as_ptr()).env };
-    let Some(env) = NonNull::new(env.cast::<Env>()) else { return Errno::EFAULT.to_register() };
-    // SAFETY: [run-env] `env` is the environment of this run, which outlives the call, and nobody
-    // holds a mutable reference to it while its program runs.
-    let env = unsafe { env.as_ref() };
-    env.own
+    let Some(cx) = (unsafe { Cx::of(run) }) else { return Errno::EFAULT.to_register() };
+    cx.env()
+        .own
         .as_ref()
         .map_or_else(|| Errno::EINVAL.to_register(), |own| own.call(AT, [r1, r2, r3, r4, r5]))
 }

@@ -28,6 +28,20 @@ pub(crate) struct Cx<'a> {
 }
 
 impl<'a> Cx<'a> {
+    /// What a helper that was called with `run` finds.
+    ///
+    /// # Safety
+    ///
+    /// `[run-env]`: `run` is that of the run that is calling the helper, and its `env` is an [`Env`].
+    pub(crate) unsafe fn of(run: *mut RunCx) -> Option<Self> {
+        let run = NonNull::new(run)?;
+        // SAFETY: [run-env] the caller's promise.
+        let env = NonNull::new(unsafe { (*run.as_ptr()).env }.cast::<Env>())?;
+        // SAFETY: [run-env] `env` is the environment of this run, which outlives the call, and
+        // nobody holds a mutable reference to it while its program runs.
+        Some(Self { run, env: unsafe { env.as_ref() } })
+    }
+
     /// The virtual CPU the run is on.
     pub(crate) fn cpu(&self) -> u32 {
         // SAFETY: [run-env] `run` is that of the run that is calling this helper.
@@ -81,13 +95,8 @@ unsafe extern "C" fn enter<B: Body>(
     r4: u64,
     r5: u64,
 ) -> u64 {
-    let Some(run) = NonNull::new(run) else { return Errno::EFAULT.to_register() };
     // SAFETY: [run-env] the caller's promise.
-    let env = unsafe { (*run.as_ptr()).env };
-    let Some(env) = NonNull::new(env.cast::<Env>()) else { return Errno::EFAULT.to_register() };
-    // SAFETY: [run-env] `env` is the environment of this run, which outlives the call, and
-    // nobody holds a mutable reference to it while its program runs.
-    let cx = Cx { run, env: unsafe { env.as_ref() } };
+    let Some(cx) = (unsafe { Cx::of(run) }) else { return Errno::EFAULT.to_register() };
     let mut registers = Registers::new([r1, r2, r3, r4, r5]);
     // SAFETY: [helper-args] the verifier held the program to the contract that is read off
     // these very types.
