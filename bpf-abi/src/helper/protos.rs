@@ -242,9 +242,9 @@ protos! {
     163 "check_mtu" "skb_check_mtu" [GPL_ONLY] ([Ctx], [Anything], [Mem ALIGNED FIXED_SIZE WRITE = 4], [Anything], [Anything]) -> [Integer];
     164 "for_each_map_elem" "for_each_map_elem" [SYNC_CALLBACK] ([ConstMapPtr], [Func], [Stack MAYBE_NULL], [Anything]) -> [Integer];
     165 "snprintf" "snprintf" [GPL_ONLY NEEDS_PERFMON] ([Mem WRITE MAYBE_NULL], [ConstSizeOrZero], [ConstStr], [Mem RDONLY MAYBE_NULL], [ConstSizeOrZero]) -> [Integer];
-    166 "sys_bpf" "sys_bpf" [MIGHT_SLEEP] ([Anything], [Mem RDONLY], [ConstSize]) -> [Integer];
-    167 "btf_find_by_name_kind" "btf_find_by_name_kind" [MIGHT_SLEEP] ([Mem RDONLY], [ConstSize], [Anything], [Anything]) -> [Integer];
-    168 "sys_close" "sys_close" [MIGHT_SLEEP] ([Anything]) -> [Integer];
+    166 "sys_bpf" "sys_bpf" [] ([Anything], [Mem RDONLY], [ConstSize]) -> [Integer];
+    167 "btf_find_by_name_kind" "btf_find_by_name_kind" [] ([Mem RDONLY], [ConstSize], [Anything], [Anything]) -> [Integer];
+    168 "sys_close" "sys_close" [] ([Anything]) -> [Integer];
     169 "timer_init" "timer_init" [GPL_ONLY] ([Timer], [ConstMapPtr], [Anything]) -> [Integer];
     170 "timer_set_callback" "timer_set_callback" [GPL_ONLY ASYNC_CALLBACK] ([Timer], [Func]) -> [Integer];
     171 "timer_start" "timer_start" [GPL_ONLY] ([Timer], [Anything], [Anything]) -> [Integer];
