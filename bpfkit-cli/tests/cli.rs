@@ -309,6 +309,26 @@ fn raw_documents_are_answered_line_by_line() {
 }
 
 #[test]
+fn a_log_that_does_not_fit_is_cut_at_its_beginning_and_fails_the_load() {
+    let document = r#"{"prog_type":"xdp","insns":"b7000000020000009500000000000000"}"#;
+    let report = |args: &[&str]| -> Value {
+        let output =
+            with_input(&[&["raw", "-", "--log", "--log-level", "2"], args].concat(), document);
+        serde_json::from_str(&stdout(&output)).unwrap()
+    };
+    let whole = report(&[]);
+    assert_eq!(whole["verdict"], "accept");
+    let text = whole["logs"]["2"]["text"].as_str().unwrap();
+    let cut = report(&["--log-cap", "60"]);
+    assert_eq!((&cut["verdict"], &cut["errno_name"]), (&"reject".into(), &"ENOSPC".into()));
+    let log = &cut["logs"]["2"];
+    assert_eq!((&log["truncated"], &log["sha"]), (&true.into(), &Value::Null));
+    assert_eq!(log["true_size"], text.len() + 1);
+    let rest = log["text"].as_str().unwrap();
+    assert!(rest.len() < 60 && text.ends_with(rest), "{rest}");
+}
+
+#[test]
 fn the_conformance_plugin_runs_what_no_verifier_would_accept() {
     // r0 = *(u8 *)(r1 +1); exit
     let program = "71 10 01 00 00 00 00 00 95 00 00 00 00 00 00 00";

@@ -144,7 +144,9 @@ impl Prepared {
                 report.last = report::last_message(&loaded.log);
                 report.stats = report::statistics(&loaded.log);
             }
-            report.logs.insert(level.to_string(), report::log_entry(&loaded.log, questions.text));
+            report
+                .logs
+                .insert(level.to_string(), report::log_entry(&loaded.log, None, questions.text));
             program = loaded.result.ok().or(program);
         }
         let Some(program) = program else { return };

@@ -54,13 +54,17 @@ pub struct Report {
     pub runs: Vec<Value>,
 }
 
-/// A log at one level, as a report tells it.
-pub fn log_entry(log: &str, with_text: bool) -> Value {
-    let mut entry = json!({
-        "lines": log.lines().count(),
-        "bytes": log.len(),
-        "sha": short_sha(normal(log).as_bytes()),
-    });
+/// A log at one level, as a report tells it. If it did not fit, `true_size` is the size that would
+/// have held it; what is left of it has no hash.
+pub fn log_entry(log: &str, true_size: Option<usize>, with_text: bool) -> Value {
+    let mut entry = json!({ "lines": log.lines().count(), "bytes": log.len() });
+    match true_size {
+        Some(true_size) => {
+            entry["truncated"] = json!(true);
+            entry["true_size"] = json!(true_size);
+        }
+        None => entry["sha"] = json!(short_sha(normal(log).as_bytes())),
+    }
     if with_text {
         entry["text"] = json!(log);
     }

@@ -17,7 +17,7 @@ use bpfkit::isa::Slot;
 use bpfkit::verifier::described::DescribedWorld;
 use bpfkit::verifier::{LogOptions, Options, check};
 
-use super::verify::{report_of, types_of_kernel};
+use super::verify::{LOG_CAP, Logs, report_of, types_of_kernel};
 use crate::Outcome;
 use crate::report::{print, progress};
 
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Put the logs' texts into the reports
     #[arg(long)]
     log: bool,
+    /// How many bytes of a log are kept: those that came last
+    #[arg(long, value_name = "BYTES", default_value_t = LOG_CAP)]
+    log_cap: usize,
     /// The kernel's types, if not the running kernel's
     #[arg(long, value_name = "VMLINUX")]
     btf: Option<PathBuf>,
@@ -62,7 +65,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let bar = progress("verifying", documents.len() as u64);
     let mut outcome = Outcome::Done;
     for document in &documents {
-        let report = judge(document, kernel.as_ref(), &levels, args.log);
+        let logs = Logs { levels: &levels, text: args.log, cap: args.log_cap };
+        let report = judge(document, kernel.as_ref(), &logs);
         if report.verdict != "accept" {
             outcome = Outcome::Refused;
         }
@@ -74,9 +78,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 /// What the verifier says of a document.
-fn judge(document: &Document, kernel: Option<&Arc<Btf>>, levels: &[u32], text: bool) -> Report {
+fn judge(document: &Document, kernel: Option<&Arc<Btf>>, logs: &Logs<'_>) -> Report {
     let mut report = match prepare(document, kernel) {
-        Ok((program, world)) => report_of(&program, &world, levels, text),
+        Ok((program, world)) => report_of(&program, &world, logs),
         Err(early) => Report {
             prog_type: prog_type_name(document),
             verdict: early.verdict.to_owned(),

@@ -184,19 +184,29 @@ fn json_report(
     world: &DescribedWorld,
 ) -> anyhow::Result<Report> {
     let levels = if args.log_level.is_empty() { vec![4, 1] } else { args.log_level.clone() };
-    let mut report = report_of(program, world, &levels, args.log);
+    let logs = Logs { levels: &levels, text: args.log, cap: LOG_CAP };
+    let mut report = report_of(program, world, &logs);
     report.file = Some(path.display().to_string().into());
     report.section = Some(program.section.clone().into());
     Ok(report)
 }
 
+/// How many bytes of a log a report is made of, if nobody says.
+pub(crate) const LOG_CAP: usize = 64 << 20;
+
+/// Which logs a report tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Logs<'a> {
+    /// The levels, each verified for itself.
+    pub(crate) levels: &'a [u32],
+    /// Whether their texts are in the report.
+    pub(crate) text: bool,
+    /// How large one may be, the final zero included. Linux: `log_size`.
+    pub(crate) cap: usize,
+}
+
 /// What the verifier says of a program, in the form of a report. The first level decides.
-pub(crate) fn report_of(
-    program: &ProgramSpec,
-    world: &DescribedWorld,
-    levels: &[u32],
-    with_text: bool,
-) -> Report {
+pub(crate) fn report_of(program: &ProgramSpec, world: &DescribedWorld, logs: &Logs<'_>) -> Report {
     let bytes: Vec<u8> = program.insns.iter().flat_map(|slot| slot.to_bytes()).collect();
     let mut report = Report {
         name: Some(program.name.clone()),
@@ -205,11 +215,13 @@ pub(crate) fn report_of(
         insns_sha: report::insns_sha(&bytes),
         ..Report::default()
     };
-    for (n, level) in levels.iter().enumerate() {
-        let log = LogOptions { level: *level, ..LogOptions::default() };
+    for (n, level) in logs.levels.iter().enumerate() {
+        let log = LogOptions { level: *level, size: Some(logs.cap) };
         let checked = check(program, world, &Options { log, ..Options::default() });
         if n == 0 {
             let errno = checked.result.as_ref().err().map(Rejection::errno);
+            // A log that does not fit is the load's last word, whatever the verdict was.
+            let errno = if checked.log_truncated { Some(Errno::ENOSPC) } else { errno };
             report.verdict = if errno.is_none() { "accept" } else { "reject" }.to_owned();
             report.errno = errno.map_or(0, |errno| errno.0);
             report.errno_name =
@@ -225,7 +237,9 @@ pub(crate) fn report_of(
             report.last = report::last_message(&checked.log);
             report.stats = report::statistics(&checked.log);
         }
-        report.logs.insert(level.to_string(), report::log_entry(&checked.log, with_text));
+        let true_size = checked.log_truncated.then_some(checked.log_size);
+        let entry = report::log_entry(&checked.log, true_size, logs.text);
+        report.logs.insert(level.to_string(), entry);
     }
     report
 }
