@@ -363,6 +363,25 @@ pub struct CheckedRun {
     pub data: Vec<u8>,
 }
 
+/// Where things are in a run.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Where the packet begins.
+    pub packet: u64,
+    /// Where values of maps begin; `None` if some come and go.
+    pub values: Option<Vec<u64>>,
+}
+
+/// Somebody who is told where things are, and then of each step.
+pub trait Onlooker: Witness {
+    /// A run begins.
+    fn begin(&mut self, places: Places);
+}
+
+impl Onlooker for NoWitness {
+    fn begin(&mut self, _: Places) {}
+}
+
 impl CheckedProgram<'_> {
     /// Runs the program on a packet; what the packet does not say is made up from `seed`.
     ///
@@ -388,7 +407,7 @@ impl CheckedProgram<'_> {
     /// # Panics
     ///
     /// Panics if the program is one that [`prepare`] does not make.
-    pub fn watch<O: Witness>(
+    pub fn watch<O: Onlooker>(
         &self,
         packet: &[u8],
         seed: u64,
@@ -424,6 +443,10 @@ impl CheckedProgram<'_> {
         let ctx = memory.add(&ctx, Permission::ReadWrite);
         let maps: Vec<Table<'_>> =
             self.maps.iter().map(|spec| Table::new(spec, &mut memory)).collect();
+        let all = self.maps.iter().all(|spec| is_array(spec.map_type));
+        let values = maps.iter().flat_map(|map| &map.values).map(|(_, value)| *value);
+        let values = if all { Some(values.collect()) } else { None };
+        witness.begin(Places { packet: data, values });
         let placed = |insn: &Insn| {
             let Insn::LoadImm64 { dst, imm: Imm64::MapValue { fd, off } } = *insn else {
                 return *insn;

@@ -8,8 +8,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bpf_interp::{Step, Witness};
 use bpf_isa::{Call, Insn, Operand, Pc, Program, Reg};
-use bpf_verifier::state::{PointerKind, PtrFlags, Value};
+use bpf_verifier::state::{Pointer, PointerKind, PtrFlags, Value};
 use bpf_verifier::trace::{Forgotten, Trace};
+
+use crate::checked::{Onlooker, Places};
 
 /// Follows a run.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ pub struct Follower<'a> {
     /// The instruction that runs, and the registers before it.
     running: Option<(Pc, [u64; 11])>,
     context: u64,
+    places: Places,
     /// How many registers were held against what is said of them.
     pub compared: u64,
     /// What the run did that the trace does not say.
@@ -67,6 +70,7 @@ impl<'a> Follower<'a> {
             candidates: Vec::new(),
             running: None,
             context: 0,
+            places: Places::default(),
             compared: 0,
             wrong: None,
         }
@@ -317,12 +321,21 @@ impl<'a> Follower<'a> {
                     None => return false,
                 }
             }
-            PointerKind::MapValue { .. } | PointerKind::Packet { .. } => return held != 0,
+            PointerKind::Packet { .. } | PointerKind::PacketMeta { .. } => self.places.packet,
+            PointerKind::MapValue { .. } => {
+                let Some(values) = &self.places.values else { return held != 0 };
+                return values.iter().any(|from| reaches(pointer, *from, held));
+            }
             _ => return true,
         };
-        let moved = held.wrapping_sub(from).wrapping_add_signed(-i64::from(pointer.off));
-        pointer.delta.contains(moved)
+        reaches(pointer, from, held)
     }
+}
+
+/// Whether a pointer into something that begins at `from` may be `held`.
+fn reaches(pointer: &Pointer, from: u64, held: u64) -> bool {
+    let moved = held.wrapping_sub(from).wrapping_add_signed(-i64::from(pointer.off));
+    pointer.delta.contains(moved)
 }
 
 /// The address of a slot of the stack.
@@ -373,6 +386,12 @@ impl Candidate {
         } else if size == 8 && address.is_multiple_of(8) {
             self.forgotten.remove(&address);
         }
+    }
+}
+
+impl Onlooker for Follower<'_> {
+    fn begin(&mut self, places: Places) {
+        self.places = places;
     }
 }
 
