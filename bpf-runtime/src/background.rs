@@ -33,12 +33,16 @@ impl Prepared {
     }
 
     /// What runs that begin now are to run.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn now(&self) -> &Code {
-        match &self.later {
-            None => &self.first,
-            Some(later) => later.0.get().and_then(Option::as_ref).unwrap_or(&self.first),
-        }
+        if self.later.is_none() { &self.first } else { self.now_or_first() }
+    }
+
+    /// The same where there is a compiler; apart, so that entering stays small.
+    #[inline(never)]
+    fn now_or_first(&self) -> &Code {
+        let later = self.later.as_ref().and_then(|later| later.0.get().and_then(Option::as_ref));
+        later.unwrap_or(&self.first)
     }
 
     /// What it is in the end; waits for it.

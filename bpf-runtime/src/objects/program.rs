@@ -247,7 +247,7 @@ impl ProgramObject {
         self.memberships.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[inline]
+    #[inline(always)]
     fn prepared(&self) -> &Prepared {
         self.code.as_ref().expect("code is taken out when the program is dropped, and not before")
     }
@@ -258,7 +258,7 @@ impl ProgramObject {
     }
 
     /// What a run that begins now is to run.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn running(&self) -> &Code {
         self.prepared().now()
     }
