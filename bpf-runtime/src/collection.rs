@@ -10,7 +10,7 @@ use bpf_abi::spec::{AttachTo, ObjectSpec, ProgramSpec};
 use bpf_btf::record::NamedField;
 use bpf_btf::{Btf, TypeId};
 use bpf_maps::{MapError, World, create_with};
-use bpf_verifier::Options;
+use bpf_verifier::{LogOptions, Options};
 
 use crate::data::encode;
 use crate::error::{Error, LoadError};
@@ -107,13 +107,16 @@ struct Inner {
     btf: Option<Arc<Btf>>,
 }
 
+/// No log of programs that are accepted.
+const SILENT: LogOptions = LogOptions { level: 0, size: None };
+
 impl Runtime {
     /// Opens an object.
     pub fn open(&self, spec: ObjectSpec) -> OpenObject {
         OpenObject {
             runtime: self.clone(),
             spec,
-            options: Options::default(),
+            options: Options { log: SILENT, ..Options::default() },
             reused: BTreeMap::new(),
             targets: Vec::new(),
         }
@@ -180,6 +183,9 @@ impl OpenObject {
     }
 
     /// How its programs are to be verified, and how much the log is to say.
+    ///
+    /// The log's level is 0, as loaders leave it: programs that are accepted have no log, one that
+    /// is refused is verified again at level 1, so that the error has it.
     pub const fn verifier(&mut self) -> &mut Options {
         &mut self.options
     }

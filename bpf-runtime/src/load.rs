@@ -9,7 +9,7 @@ use bpf_btf::{KindCode, TypeId};
 use bpf_verifier::described::DescribedWorld;
 use bpf_verifier::fixup::BindError;
 use bpf_verifier::host::ProgramFacts;
-use bpf_verifier::{Options, Reason, Rejection, Stats, Verdict, verify};
+use bpf_verifier::{LogOptions, Options, Reason, Rejection, Stats, Verdict, verify};
 
 use crate::attach::function::LoadedFor;
 use crate::error::{LoadError, Place, Rejected};
@@ -57,7 +57,7 @@ impl Runtime {
         let compiled = shared.compiles();
         let host = LoadHost::new(shared, spec, around.maps, around.programs, compiled);
         let resolved = self.with_kernel_functions(spec);
-        let verdict = verify(resolved.as_ref().unwrap_or(spec), &host, around.options);
+        let verdict = judged(resolved.as_ref().unwrap_or(spec), &host, around.options);
         let Verdict { result, log, stats, facts, .. } = verdict;
         match result {
             Ok(image) => {
@@ -200,6 +200,19 @@ impl Runtime {
     }
 }
 
+/// Verifies a program. What was asked to be done without words is done again with words if it is
+/// refused: writing a log takes longer than verifying.
+fn judged(spec: &ProgramSpec, host: &LoadHost<'_>, options: &Options) -> Verdict {
+    /// The bits of the levels that tell of instructions. Linux: `BPF_LOG_LEVEL`.
+    const TELLS: u32 = 1 | 2;
+    let verdict = verify(spec, host, options);
+    if verdict.result.is_ok() || options.log.level & TELLS != 0 {
+        return verdict;
+    }
+    let log = LogOptions { level: options.log.level | 1, ..options.log };
+    verify(spec, host, &Options { log, trace: None, ..options.clone() })
+}
+
 /// Refuses program types that need more than a verifier and an engine.
 fn check_type(prog_type: ProgType, place: &Place) -> Result<(), LoadError> {
     const LATER: &[(ProgType, &str)] = &[
@@ -232,4 +245,47 @@ fn used_maps(spec: &ProgramSpec, maps: &[Arc<MapObject>]) -> Vec<Arc<MapObject>>
         }
     }
     used
+}
+
+#[cfg(test)]
+mod tests {
+    use bpf_abi::prog::ProgType;
+    use bpf_abi::spec::{ObjectSpec, ProgramSpec};
+    use bpf_isa::{AluOp, Insn, Operand, Program, Reg, Width};
+
+    use crate::Runtime;
+    use crate::error::LoadError;
+
+    /// A program that returns 0, or R5 that it never set.
+    fn opened(is_good: bool) -> crate::OpenObject {
+        let src = if is_good { Operand::Imm(0) } else { Operand::Reg(Reg::R5) };
+        let mov = Insn::Alu { op: AluOp::Mov, width: Width::W64, dst: Reg::R0, src };
+        let insns = Program::new(vec![mov, Insn::Exit]).to_slots();
+        let programs = vec![ProgramSpec::new("p", ProgType::Xdp, insns)];
+        let spec = ObjectSpec { name: "o".to_owned(), programs, ..ObjectSpec::default() };
+        Runtime::builder().build().unwrap().open(spec)
+    }
+
+    #[test]
+    fn accepted_programs_have_the_log_that_was_asked_for() {
+        let log = |level| {
+            let mut object = opened(true);
+            object.verifier().log.level = level;
+            object.load().unwrap().program("p").unwrap().log().to_owned()
+        };
+        assert_eq!(opened(true).load().unwrap().program("p").unwrap().log(), "");
+        assert_eq!(log(4).lines().count(), 3, "{}", log(4));
+        assert!(log(2).contains("0: (b7) r0 = 0 "), "{}", log(2));
+    }
+
+    #[test]
+    fn refused_programs_are_told_of_at_any_level() {
+        for level in [0, 1, 2, 4] {
+            let mut object = opened(false);
+            object.verifier().log.level = level;
+            let Err(LoadError::Rejected(rejected)) = object.load() else { panic!("accepted") };
+            assert!(rejected.log().contains("R5 !read_ok\n"), "{level}: {}", rejected.log());
+            assert_eq!(rejected.log().contains("verification time"), level & 4 != 0);
+        }
+    }
 }
