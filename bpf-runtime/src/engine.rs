@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bpf_abi::exec::{Engine, ProgCounters, ProgEntry};
 use bpf_abi::image::Image;
 use bpf_interp::{Interp, PrepareError};
-use bpf_jit::{CompileError, Compiled, Jit, JitOptions, SlotMode};
+use bpf_jit::{CompileError, Compiled, Jit, JitOptions};
 use thiserror::Error;
 
 use crate::background::{Compiler, Prepared, compile};
@@ -70,9 +70,8 @@ impl Engines {
         choice: EngineChoice,
         mode: JitMode,
         counts: bool,
-        slots: SlotMode,
+        options: JitOptions,
     ) -> Result<Self, RuntimeError> {
-        let options = JitOptions { slots, ..JitOptions::default() };
         let choice = if mode == JitMode::Off { EngineChoice::Interp } else { choice };
         let jit = match choice {
             EngineChoice::Auto => Jit::new(options).ok(),

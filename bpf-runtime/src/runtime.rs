@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bpf_btf::Btf;
-use bpf_jit::SlotMode;
+use bpf_jit::{JitOptions, SlotMode};
 use bpf_maps::cpu::Cpus;
 use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
 
@@ -82,6 +82,7 @@ pub struct Builder {
     jit: JitMode,
     counts: bool,
     slots: SlotMode,
+    optimize: bool,
     kernel_btf: KernelBtf,
     clock: Clock,
     seed: Option<u64>,
@@ -139,6 +140,14 @@ impl Builder {
         self
     }
 
+    /// Whether compiled code is optimised; it is, if not said. Code that is not is compiled sooner,
+    /// and tells whether it was the optimiser that went wrong.
+    #[must_use]
+    pub const fn optimize(mut self, optimize: bool) -> Self {
+        self.optimize = optimize;
+        self
+    }
+
     /// Where the kernel's types come from; from the running kernel if not said.
     #[must_use]
     pub fn kernel_btf(mut self, kernel_btf: KernelBtf) -> Self {
@@ -175,7 +184,9 @@ impl Builder {
     /// Returns an error if compiled code was asked for and there can be none.
     pub fn build(self) -> Result<Runtime, Error> {
         let cpus = self.cpus.map_or_else(Cpus::available, Cpus::new);
-        let engines = Engines::new(self.engine, self.jit, self.counts, self.slots)?;
+        let options =
+            JitOptions { slots: self.slots, optimize: self.optimize, ..JitOptions::default() };
+        let engines = Engines::new(self.engine, self.jit, self.counts, options)?;
         let random = Random::new(self.seed, cpus.count());
         let shared = Shared {
             cpus,
@@ -211,6 +222,7 @@ impl Runtime {
             jit: JitMode::default(),
             counts: false,
             slots: SlotMode::Word,
+            optimize: true,
             kernel_btf: KernelBtf::default(),
             clock: Clock::default(),
             seed: None,
