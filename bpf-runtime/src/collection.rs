@@ -67,10 +67,17 @@ impl OpenProgram {
     ///
     /// # Errors
     ///
-    /// Returns an error if the program has no such function. Whether it fits is looked at when it is
-    /// loaded.
+    /// Returns an error if the program has no such function, or if this is no tracing program.
+    /// Whether it fits is looked at when it is loaded.
     pub fn trace(mut self, target: &Program, function: &str) -> Result<Self, Error> {
-        self.open.aim(&self.name, target, function)?;
+        let spec = self.open.aim(&self.name, target, function)?;
+        if spec.prog_type != ProgType::Tracing {
+            return Err(Error::Attach {
+                program: self.name,
+                reason: format!("its type is {}, not tracing", spec.prog_type),
+                errno: Errno::EINVAL,
+            });
+        }
         Ok(self)
     }
 

@@ -52,6 +52,13 @@ impl Runtime {
             program: spec.name.clone(),
         };
         check_type(spec.prog_type, &place)?;
+        if spec.prog_type == ProgType::Unspec && shared.own_types.of(spec).is_none() {
+            let reason = "its section names no program type of Linux, nor one that was registered";
+            return Err(LoadError::BadProgram {
+                place: Box::new(place),
+                reason: reason.to_owned(),
+            });
+        }
         self.check_references(spec, around, &place)?;
 
         let compiled = shared.compiles();

@@ -178,7 +178,16 @@ fn wrong_words_are_named() {
         assert!(stderr(&output).contains(word), "{args:?}: {}", stderr(&output));
     }
     assert_eq!(code(&bpfkit(&["run", OBJECT])), 2);
-    assert_eq!(code(&bpfkit(&["run", "no-such-file.o", "--pcap", CAPTURE])), 2);
+    let missing = bpfkit(&["run", "no-such-file.o", "--pcap", CAPTURE]);
+    assert_eq!(code(&missing), 2);
+    assert_eq!(stderr(&missing).matches("no-such-file.o").count(), 1, "{}", stderr(&missing));
+    let scriptless = bpfkit(&["run", "--script", OBJECT]);
+    assert_ne!(code(&scriptless), 0);
+    let prose = bpfkit(&["run", "--script", "README.md"]);
+    assert!(code(&prose) != 0 && stdout(&prose).contains("no script"), "{}", stdout(&prose));
+    let nobody = bpfkit(&["verify", OBJECT, "--target", &format!("{OBJECT}:nobody")]);
+    assert_eq!(code(&nobody), 2);
+    assert!(stderr(&nobody).contains("has no program nobody"), "{}", stderr(&nobody));
     assert_eq!(code(&bpfkit(&["--help"])), 0);
 }
 
@@ -401,6 +410,8 @@ fn what_cannot_be_attached_is_said() {
     assert!(status == 2 && said.contains("FUNC=OBJ:PROG"), "{said}");
     let (status, said) = wrong("--extend", &format!("nosuch={REPLACED}:extension"));
     assert!(status == 2 && said.contains("nosuch"), "{said}");
+    let (status, said) = wrong("--trace", &format!("f={REPLACED}:extension"));
+    assert!(status == 2 && said.contains("its type is ext, not tracing"), "{said}");
     let (status, said) = wrong("--extend", &format!("g={REPLACED}:extension"));
     assert!(status == 1 && said.contains("has 1 args while g() has 2 args"), "{said}");
 }

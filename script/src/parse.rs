@@ -333,6 +333,10 @@ impl Case {
                 }
             }
         }
+        if steps.is_empty() {
+            let what = "no script: no line begins with //@ and says what to do".to_owned();
+            return Err(ParseError { path: path.to_owned(), line: 0, what });
+        }
         Ok(Self { name, source: path.to_owned(), desc, objects, steps })
     }
 }

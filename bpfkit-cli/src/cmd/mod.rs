@@ -51,5 +51,5 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// Opens an object file in a runtime.
 pub(crate) fn open(runtime: &Runtime, path: &Path) -> anyhow::Result<OpenObject> {
     use bpfkit::prelude::*;
-    runtime.open_file(path).with_context(|| path.display().to_string())
+    Ok(runtime.open_file(path)?)
 }

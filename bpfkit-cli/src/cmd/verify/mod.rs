@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bpf_oracle::report::{self, Report};
 use bpfkit::abi::Errno;
+use bpfkit::abi::prog::ProgType;
 use bpfkit::abi::spec::{ObjectSpec, ProgramSpec};
 use bpfkit::btf::Btf;
 use bpfkit::verifier::described::DescribedWorld;
@@ -146,6 +147,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
             outcome = Outcome::Refused;
             if format == Format::Table {
                 eprint!("{}", explain(one, rejection));
+                if one.program.prog_type == ProgType::Unspec {
+                    eprintln!("  section {:?} names no program type", one.program.section);
+                }
                 if misses_target(&one.program) {
                     eprintln!("  it replaces a function: say of which program with --target");
                 }

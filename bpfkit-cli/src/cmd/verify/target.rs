@@ -62,7 +62,10 @@ impl Target {
                 bail!("{path} has several programs, say which as {path}:PROG: {}", known())
             }
         };
-        let program = program.with_context(|| format!("{path} has {}", known()))?;
+        let program = program.with_context(|| match &named.program {
+            Some(name) => format!("{path} has no program {name}: it has {}", known()),
+            None => format!("{path} has no program"),
+        })?;
         let log = LogOptions { level: 0, ..LogOptions::default() };
         let options = Options { log, ..Options::default() };
         let world = world(&object, kernel);
