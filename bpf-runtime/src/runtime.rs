@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bpf_btf::Btf;
 use bpf_jit::{JitOptions, SlotMode};
 use bpf_maps::cpu::Cpus;
+use bpf_maps::reclaim::RunsItself;
 use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
 
 use crate::engine::{EngineChoice, Engines, JitMode};
@@ -253,6 +254,17 @@ impl Runtime {
     /// How many bytes of the memory for compiled code are free; `None` if there is no compiler.
     pub fn free_code_memory(&self) -> Option<usize> {
         Some(self.shared.engines.jit()?.free_memory())
+    }
+
+    /// Waits until every program that runs now has ended: then nothing runs any more that was taken
+    /// out of program arrays and detached before.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error on a thread that is running a program itself, and would wait for its own
+    /// end.
+    pub fn synchronize(&self) -> Result<(), RunsItself> {
+        self.shared.cpus.synchronize()
     }
 
     /// The link that is pinned under a name.

@@ -60,8 +60,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "torture",
-        takes: "replace [--seconds N] [--careful|--interp]",
-        what: "replace and probe functions at full speed while threads call them",
+        takes: "replace|chains [--seconds N] [--interp|...]",
+        what: "exchange functions, or programs of chains, at full speed while threads run them",
         run: torture,
     },
     Command {
@@ -135,24 +135,78 @@ fn bench(sh: &Shell, args: &[String]) -> anyhow::Result<()> {
     release(sh, "bpf-bench", args)
 }
 
+/// What is tortured: the binary of its tests, and its tests by the options that choose them; without
+/// an option those that are not special.
+struct Torture {
+    name: &'static str,
+    binary: &'static str,
+    tests: &'static [(&'static str, &'static str, Asked)],
+}
+
+/// When a test of a torture runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// If it is asked for, or nothing is.
+    OrNot,
+    /// If it is asked for.
+    Only,
+}
+
+const TORTURES: &[Torture] = &[
+    Torture {
+        name: "replace",
+        binary: "torture",
+        tests: &[
+            ("--word", "functions_are_replaced_while_programs_run", Asked::OrNot),
+            ("--careful", "functions_are_replaced_by_displacements_alone", Asked::Only),
+            ("--interp", "interpreted_functions_are_replaced_while_programs_run", Asked::Only),
+        ],
+    },
+    Torture {
+        name: "chains",
+        binary: "torture_chains",
+        tests: &[
+            ("--jit", "chains_of_compiled_programs_are_rebuilt", Asked::OrNot),
+            ("--interp", "chains_of_interpreted_programs_are_rebuilt", Asked::OrNot),
+            (
+                "--background",
+                "chains_of_programs_that_are_compiled_later_are_rebuilt",
+                Asked::OrNot,
+            ),
+        ],
+    },
+];
+
 /// Runs one of the tortures for as long as is said, built for speed.
 fn torture(sh: &Shell, args: &[String]) -> anyhow::Result<()> {
-    let (what, rest) = args.split_first().context("torture what? There is `replace`")?;
-    anyhow::ensure!(what == "replace", "no such torture: {what}");
-    let (mut seconds, mut test) = ("20", "functions_are_replaced_while_programs_run");
+    let known = || TORTURES.iter().map(|torture| torture.name).collect::<Vec<_>>().join(" and ");
+    let (what, rest) =
+        args.split_first().with_context(|| format!("torture what? There are {}", known()))?;
+    let torture = TORTURES.iter().find(|torture| torture.name == what);
+    let torture =
+        torture.with_context(|| format!("no such torture: {what}. There are {}", known()))?;
+    let (mut seconds, mut asked) = ("20", Vec::new());
     let mut rest = rest.iter().map(String::as_str);
     while let Some(arg) = rest.next() {
-        match arg {
-            "--seconds" => seconds = rest.next().context("--seconds wants a number")?,
-            "--careful" => test = "functions_are_replaced_by_displacements_alone",
-            "--interp" => test = "interpreted_functions_are_replaced_while_programs_run",
-            other => anyhow::bail!("not understood: {other}"),
+        match torture.tests.iter().find(|(option, ..)| *option == arg) {
+            Some((_, test, _)) => asked.push(*test),
+            None if arg == "--seconds" => {
+                seconds = rest.next().context("--seconds wants a number")?;
+            }
+            None => anyhow::bail!("not understood: {arg}"),
         }
     }
-    let _: u64 = seconds.parse().with_context(|| format!("{seconds:?} is no number"))?;
-    let run = ["test", "--quiet", "--release", "--package", "bpf-tests", "--test", "torture"];
-    cmd!(sh, "cargo {run...} -- --nocapture --exact {test}")
-        .env("BPFKIT_TORTURE", seconds)
+    let seconds: u64 = seconds.parse().with_context(|| format!("{seconds:?} is no number"))?;
+    if asked.is_empty() {
+        let by_default = torture.tests.iter().filter(|(.., asked)| *asked == Asked::OrNot);
+        asked.extend(by_default.map(|(_, test, _)| *test));
+    }
+    // One after the other, the time divided among them.
+    let each = (seconds / asked.len() as u64).max(1);
+    let binary = torture.binary;
+    let run = ["test", "--quiet", "--release", "--package", "bpf-tests", "--test", binary];
+    cmd!(sh, "cargo {run...} -- --nocapture --exact {asked...}")
+        .env("BPFKIT_TORTURE", each.to_string())
         .quiet()
         .run()?;
     Ok(())

@@ -17,6 +17,7 @@ use bpf_runtime::{Builder, Link, Map, OpenObject, Program, Runtime};
 use bpfkit::OpenElf as _;
 
 use crate::corpus::file;
+use crate::torture::text;
 
 /// How often a loaded program is attached before it is dropped.
 const ATTACHED: u32 = 64;
@@ -234,14 +235,4 @@ impl Place<'_> {
         let object = open.load().map_err(text)?;
         object.programs().first().cloned().ok_or_else(|| "no program".to_owned())
     }
-}
-
-fn text(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
