@@ -23,6 +23,7 @@ use cranelift_codegen::ir::{AbiParam, Signature, UserExternalName};
 use cranelift_codegen::isa::CallConv;
 
 use crate::layout::Function;
+use crate::symbol::Symbol;
 
 /// What a name in generated code stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(crate) enum Name {
     Callback(u32),
     /// A helper, by its place among the image's helpers.
     Helper(u32),
+    /// Something that code has the address of.
+    Data(Symbol),
 }
 
 impl Name {
@@ -42,15 +45,17 @@ impl Name {
             Self::Function(index) => UserExternalName { namespace: 0, index },
             Self::Callback(index) => UserExternalName { namespace: 1, index },
             Self::Helper(index) => UserExternalName { namespace: 2, index },
+            Self::Data(symbol) => symbol.external(),
         }
     }
 
-    /// What Cranelift's name stands for.
-    pub(crate) const fn of(name: &UserExternalName) -> Self {
+    /// What Cranelift's name stands for; `None` if it is none of these.
+    pub(crate) fn of(name: &UserExternalName) -> Option<Self> {
         match name.namespace {
-            0 => Self::Function(name.index),
-            1 => Self::Callback(name.index),
-            _ => Self::Helper(name.index),
+            0 => Some(Self::Function(name.index)),
+            1 => Some(Self::Callback(name.index)),
+            2 => Some(Self::Helper(name.index)),
+            _ => Symbol::of(name).map(Self::Data),
         }
     }
 }

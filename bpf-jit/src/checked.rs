@@ -106,7 +106,7 @@ impl CheckedProgram {
         #[expect(unsafe_code, reason = "the code checks what nobody vouches for")]
         // SAFETY: [checked-code] it is compiled to code that checks each access and ends.
         let image = unsafe { Image::vouch(parts) };
-        Ok(Self { compiled: jit.compile_as(&image, Mode::Checked)? })
+        Ok(Self { compiled: jit.compile_as(&image, Mode::Checked, None)? })
     }
 
     /// Runs it with the address of `memory` in R1, its length in R2 and 512 bytes of stack below

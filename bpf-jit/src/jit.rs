@@ -96,7 +96,7 @@ impl Jit {
     /// Returns an error if an instruction asks for what compiled code cannot do, or if there is no
     /// room for the code.
     pub fn compile(&self, image: &Image) -> Result<Compiled, CompileError> {
-        self.compile_as(image, Mode::Plain)
+        self.compile_as(image, Mode::Plain, None)
     }
 
     /// Compiles a program to code that counts its runs and its tail calls in `counters`.
@@ -109,14 +109,16 @@ impl Jit {
         image: &Image,
         counters: Arc<ProgCounters>,
     ) -> Result<Compiled, CompileError> {
-        let address = Arc::as_ptr(&counters).expose_provenance() as u64;
-        let mut compiled = self.compile_as(image, Mode::Counted(address))?;
-        compiled.keep.push(counters);
-        Ok(compiled)
+        self.compile_as(image, Mode::Counted, Some(counters))
     }
 
     /// Compiles a program to code that does what `mode` says besides.
-    pub(crate) fn compile_as(&self, image: &Image, mode: Mode) -> Result<Compiled, CompileError> {
+    pub(crate) fn compile_as(
+        &self,
+        image: &Image,
+        mode: Mode,
+        counters: Option<Arc<ProgCounters>>,
+    ) -> Result<Compiled, CompileError> {
         let layout = Layout::new(image, mode == Mode::Checked)?;
         let isa = self.target(image)?;
         let mut unit = Assembly::new(self.options.slots);
@@ -140,16 +142,21 @@ impl Jit {
                 else {
                     return Err(part.odd_relocation(reloc.kind));
                 };
-                let (Reloc::X86CallPCRel4 | Reloc::X86PCRel4) = reloc.kind else {
-                    return Err(part.odd_relocation(reloc.kind));
-                };
                 let name = Name::of(&cx.func.params.user_named_funcs()[name]);
+                let name = match (name, reloc.kind) {
+                    (Some(name @ Name::Data(_)), Reloc::Abs8) => name,
+                    (
+                        Some(name @ (Name::Function(_) | Name::Callback(_) | Name::Helper(_))),
+                        Reloc::X86CallPCRel4 | Reloc::X86PCRel4,
+                    ) => name,
+                    _ => return Err(part.odd_relocation(reloc.kind)),
+                };
                 let at = at + finished.place_of(reloc.offset as usize);
                 unit.fixups.push(Fixup { at, name, addend: reloc.addend });
             }
             Ok(())
         })?;
-        unit.finish(&self.arena, image, &layout)
+        unit.finish(&self.arena, image, &layout, counters)
     }
 
     /// What a program is before code is made of it: the code generator's own text, unoptimised.
@@ -298,7 +305,7 @@ pub(crate) struct Piece {
     pub(crate) places: Vec<(u32, u32)>,
 }
 
-/// A displacement to be filled in.
+/// An address or a displacement to be filled in.
 #[derive(Clone, Copy, Debug)]
 struct Fixup {
     at: usize,
@@ -336,6 +343,7 @@ impl Assembly {
         arena: &Arc<Arena>,
         image: &Image,
         layout: &Layout,
+        counters: Option<Arc<ProgCounters>>,
     ) -> Result<Compiled, CompileError> {
         let mut chunk = arena.allocate(self.bytes.len())?;
         let start_of = |part| {
@@ -343,7 +351,18 @@ impl Assembly {
             piece.map(|piece| chunk.address() + piece.start as u64)
         };
         for fixup in std::mem::take(&mut self.fixups) {
+            let failed = |what: &str| CompileError::Codegen {
+                function: 0,
+                what: format!("{:?} {what}", fixup.name),
+            };
             let target = match fixup.name {
+                Name::Data(symbol) => {
+                    let address = symbol.resolve(image, counters.as_deref());
+                    let address = address.ok_or_else(|| failed("is not there"))?;
+                    let address = address.wrapping_add_signed(fixup.addend);
+                    self.bytes[fixup.at..fixup.at + 8].copy_from_slice(&address.to_le_bytes());
+                    continue;
+                }
                 Name::Function(number) => {
                     let past = if self.slots == SlotMode::Absent { slot::SIZE } else { 0 };
                     start_of(Part::Function(number as usize)).map(|start| start + past as u64)
@@ -358,16 +377,18 @@ impl Assembly {
                 target.wrapping_add_signed(fixup.addend).wrapping_sub(from).cast_signed()
             });
             let Some(Ok(distance)) = distance.map(i32::try_from) else {
-                let what = format!("{:?} is out of reach", fixup.name);
-                return Err(CompileError::Codegen { function: 0, what });
+                return Err(failed("is out of reach"));
             };
             self.bytes[fixup.at..fixup.at + 4].copy_from_slice(&distance.to_le_bytes());
         }
         chunk.fill(&self.bytes);
         let names = layout.functions.iter().map(|function| function.name.clone()).collect();
         let arities = layout.functions.iter().map(|function| function.arity).collect();
-        let mut keep = Vec::with_capacity(image.maps.len() + 1);
+        let mut keep: Vec<Arc<dyn Any + Send + Sync>> = Vec::with_capacity(image.maps.len() + 1);
         keep.extend(image.maps.iter().map(|map| Arc::clone(&map.keep)));
+        if let Some(counters) = counters {
+            keep.push(counters);
+        }
         let main = chunk.address() + self.pieces[0].start as u64;
         let direct = AtomicBool::new(layout.functions.first().is_some_and(|main| main.is_c));
         let (pieces, slots) = (self.pieces, self.slots);
@@ -390,7 +411,10 @@ pub struct Compiled {
     names: Vec<String>,
     arities: Vec<u8>,
     slots: SlotMode,
-    /// What the code has addresses of: maps, counters.
+    #[expect(
+        dead_code,
+        reason = "what the code has addresses of, maps and counters, stays as long"
+    )]
     keep: Vec<Arc<dyn Any + Send + Sync>>,
 }
 

@@ -14,6 +14,8 @@ mod lower;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod abi;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod symbol;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod code;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod slot;

@@ -13,6 +13,7 @@ use super::{Lower, Mode, index};
 use crate::abi::{self, Name};
 use crate::error::CompileError;
 use crate::layout::TAIL_CALL;
+use crate::symbol::Symbol;
 
 /// The number of `bpf_map_lookup_elem`.
 pub(super) const MAP_LOOKUP: i32 = 1;
@@ -79,7 +80,7 @@ impl Lower<'_> {
             self.b.ins().call(callee, values)
         } else {
             let signature = self.b.import_signature(abi::helper(args));
-            let address = self.b.ins().iconst(I64, address.cast_signed());
+            let address = self.address(Symbol::Helper(index(at)), 0);
             self.b.ins().call_indirect(signature, address, values)
         };
         Ok(self.b.inst_results(call)[0])
@@ -125,8 +126,8 @@ impl Lower<'_> {
         self.enter(found);
         let count = self.b.ins().iadd_imm_s(count, 1);
         self.b.ins().set_pinned_reg(count);
-        if let Mode::Counted(counters) = self.unit.mode {
-            self.count(counters, std::mem::offset_of!(ProgCounters, tail_calls));
+        if self.unit.mode == Mode::Counted {
+            self.count(std::mem::offset_of!(ProgCounters, tail_calls));
         }
         let signature = match self.tail_call {
             Some(signature) => signature,
@@ -142,8 +143,8 @@ impl Lower<'_> {
     /// Goes on in `miss`, after a tail call that was not taken.
     fn tail_call_missed(&mut self, miss: Block) {
         self.enter(miss);
-        if let Mode::Counted(counters) = self.unit.mode {
-            self.count(counters, std::mem::offset_of!(ProgCounters, fallen_through));
+        if self.unit.mode == Mode::Counted {
+            self.count(std::mem::offset_of!(ProgCounters, fallen_through));
         }
     }
 
@@ -153,15 +154,14 @@ impl Lower<'_> {
         let note = self.note();
         let map = note.map.or(self.maps[Reg::R2.index()]);
         if let Some(map) = map {
-            let (native, max_entries) = self.program_array(map)?;
+            let max_entries = self.program_array(map)?;
             if let Some(key) = note.key {
                 if key >= max_entries {
                     return Ok(None);
                 }
-                let slot = native.wrapping_add(8 * u64::from(key));
-                return Ok(Some(self.b.ins().iconst(I64, slot.cast_signed())));
+                return Ok(Some(self.address(Symbol::ProgSlots(map), 8 * u64::from(key))));
             }
-            let native = self.b.ins().iconst(I64, native.cast_signed());
+            let native = self.address(Symbol::ProgSlots(map), 0);
             let max_entries = self.b.ins().iconst(I32, i64::from(max_entries));
             return Ok(Some(self.slot_in_bounds(native, max_entries, miss)));
         }
@@ -169,13 +169,11 @@ impl Lower<'_> {
         let handle = self.get(Reg::R2);
         let mut native = self.b.ins().iconst(I64, 0);
         let mut max_entries = self.b.ins().iconst(I32, 0);
-        for map in &self.unit.image.maps {
-            let MapLayout::ProgArray { native: slots, max_entries: len, .. } = map.layout else {
-                continue;
-            };
-            let this = self.b.ins().iconst(I64, map.handle.cast_signed());
+        for (number, map) in (0..).zip(&self.unit.image.maps) {
+            let MapLayout::ProgArray { max_entries: len, .. } = map.layout else { continue };
+            let this = self.address(Symbol::Map(number), 0);
             let is_this = self.b.ins().icmp(IntCC::Equal, handle, this);
-            let slots = self.b.ins().iconst(I64, slots.cast_signed());
+            let slots = self.address(Symbol::ProgSlots(number), 0);
             let len = self.b.ins().iconst(I32, i64::from(len));
             native = self.b.ins().select(is_this, slots, native);
             max_entries = self.b.ins().select(is_this, len, max_entries);
@@ -183,9 +181,10 @@ impl Lower<'_> {
         Ok(Some(self.slot_in_bounds(native, max_entries, miss)))
     }
 
-    fn program_array(&self, map: u16) -> Result<(u64, u32), CompileError> {
-        match self.map(i32::from(map))?.layout {
-            MapLayout::ProgArray { native, max_entries, .. } => Ok((native, max_entries)),
+    /// How many slots the program array with this number has.
+    fn program_array(&self, map: u16) -> Result<u32, CompileError> {
+        match self.map(i32::from(map))?.1.layout {
+            MapLayout::ProgArray { max_entries, .. } => Ok(max_entries),
             MapLayout::Opaque | MapLayout::Array { .. } | MapLayout::PercpuArray { .. } => {
                 Err(self.malformed("a tail call through what is no program array"))
             }

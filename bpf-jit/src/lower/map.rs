@@ -10,11 +10,12 @@ use super::Lower;
 use super::call::MAP_LOOKUP;
 use crate::error::CompileError;
 use crate::layout::Exit;
+use crate::symbol::Symbol;
 
 /// An array whose values lie one after the other.
 #[derive(Clone, Copy, Debug)]
 struct Array {
-    values: u64,
+    values: Symbol,
     stride: u32,
     max_entries: u32,
     /// How far the values of two CPUs are apart, if each has its own.
@@ -60,8 +61,7 @@ impl Lower<'_> {
             let address = if key < array.max_entries {
                 self.found = true;
                 let distance = u64::from(key) * u64::from(array.stride);
-                let address = array.values.wrapping_add(distance);
-                let address = self.b.ins().iconst(I64, address.cast_signed());
+                let address = self.address(array.values, distance);
                 self.on_this_cpu(array, address)
             } else {
                 self.b.ins().iconst(I64, 0)
@@ -86,15 +86,16 @@ impl Lower<'_> {
     /// The array that R1 holds, if it is one whose values can be addressed.
     fn array(&self) -> Result<Option<Array>, CompileError> {
         let Some(map) = self.note().map.or(self.maps[Reg::R1.index()]) else { return Ok(None) };
-        let map = self.map(i32::from(map))?;
+        let (number, map) = self.map(i32::from(map))?;
+        let values = Symbol::MapValues(number);
         if map.key_size != 4 {
             return Ok(None);
         }
         Ok(match map.layout {
-            MapLayout::Array { values, stride, max_entries } => {
+            MapLayout::Array { stride, max_entries, .. } => {
                 Some(Array { values, stride, max_entries, cpu_stride: None })
             }
-            MapLayout::PercpuArray { values, stride, cpu_stride, max_entries } => {
+            MapLayout::PercpuArray { stride, cpu_stride, max_entries, .. } => {
                 Some(Array { values, stride, max_entries, cpu_stride: Some(cpu_stride) })
             }
             MapLayout::Opaque | MapLayout::ProgArray { .. } => None,
@@ -124,7 +125,7 @@ impl Lower<'_> {
         } else {
             self.b.ins().imul_imm_u(key, i64::from(array.stride))
         };
-        let values = self.b.ins().iconst(I64, array.values.cast_signed());
+        let values = self.address(array.values, 0);
         let values = self.on_this_cpu(array, values);
         self.b.ins().iadd(values, distance)
     }

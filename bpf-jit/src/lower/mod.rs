@@ -7,7 +7,7 @@
 mod alu;
 mod branch;
 mod memory;
-mod stale;
+pub(crate) mod stale;
 mod atomic;
 mod call;
 mod map;
@@ -18,10 +18,12 @@ use std::collections::HashMap;
 use bpf_abi::exec::ProgCounters;
 use bpf_abi::image::{Image, Note};
 use bpf_isa::{AluOp, Imm64, Insn, Operand, Pc, Reg, Width};
+use cranelift_codegen::ir::immediates::Imm64 as Number;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    AliasRegion, Block, ExtFuncData, ExternalName, FuncRef, Function as IrFunction, InstBuilder,
-    SigRef, Signature, SourceLoc, StackSlot, StackSlotData, StackSlotKind, Type, Value,
+    AliasRegion, Block, ExtFuncData, ExternalName, FuncRef, Function as IrFunction,
+    GlobalValueData, InstBuilder, SigRef, Signature, SourceLoc, StackSlot, StackSlotData,
+    StackSlotKind, Type, Value,
 };
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -31,6 +33,7 @@ use crate::code::Arena;
 use crate::error::CompileError;
 use crate::layout::{BlockNo, Exit, Function, Layout};
 use crate::origin::{self, Memory, Origins, Region};
+use crate::symbol::Symbol;
 
 /// What all functions of a program share.
 #[derive(Clone, Copy)]
@@ -47,8 +50,8 @@ pub(crate) struct Unit<'a> {
 pub(crate) enum Mode {
     /// Nothing: the program was vouched for.
     Plain,
-    /// It counts in the [`ProgCounters`](bpf_abi::exec::ProgCounters) at this address.
-    Counted(u64),
+    /// It counts in [`ProgCounters`](bpf_abi::exec::ProgCounters).
+    Counted,
     /// It checks each access, call and loop: see [`checked`](crate::checked).
     Checked,
 }
@@ -63,7 +66,7 @@ pub(crate) fn function(
     let function = &unit.layout.functions[number];
     ir.signature = abi::body(function);
     let memory = match unit.mode {
-        Mode::Plain | Mode::Counted(_) => Memory::new(unit.image, function),
+        Mode::Plain | Mode::Counted => Memory::new(unit.image, function),
         Mode::Checked => Memory::unknown(function),
     };
     if memory.depth > MAX_FRAME {
@@ -229,18 +232,18 @@ impl<'a> Lower<'a> {
             self.b.ins().stack_addr(I64, slot, depth)
         });
         match self.unit.mode {
-            Mode::Counted(counters) if number == 0 => {
-                self.count(counters, std::mem::offset_of!(ProgCounters, runs));
+            Mode::Counted if number == 0 => {
+                self.count(std::mem::offset_of!(ProgCounters, runs));
             }
-            Mode::Plain | Mode::Counted(_) => {}
+            Mode::Plain | Mode::Counted => {}
             Mode::Checked => self.checked_prologue(number),
         }
         self.b.ins().jump(self.blocks[0], &[]);
     }
 
-    /// Adds one to the number at `offset` of `counters`.
-    fn count(&mut self, counters: u64, offset: usize) {
-        let at = self.imm(counters.wrapping_add(offset as u64).cast_signed(), I64);
+    /// Adds one to the number at `offset` of the program's counters.
+    fn count(&mut self, offset: usize) {
+        let at = self.address(Symbol::Counters, offset as u64);
         let flags = self.flags(Region::Counters);
         let count = self.b.ins().load(I64, flags, at, 0);
         let count = self.b.ins().iadd_imm_s(count, 1);
@@ -337,33 +340,52 @@ impl<'a> Lower<'a> {
             return Err(self.unsupported("an address as an immediate"));
         }
         let value = match imm {
-            Imm64::Value(value) => value,
-            Imm64::MapFd(map) => self.map(map)?.handle,
+            Imm64::Value(value) => self.b.ins().iconst(I64, value.cast_signed()),
+            Imm64::MapFd(map) => {
+                let (map, _) = self.map(map)?;
+                self.address(Symbol::Map(map), 0)
+            }
             Imm64::MapValue { fd, off } => {
-                let Some(value) = self.map(fd)?.value else {
+                let (number, map) = self.map(fd)?;
+                if map.value.is_none() {
                     return Err(self.malformed("the value of a map that has no single one"));
-                };
-                value.wrapping_add(u64::from(off))
+                }
+                self.address(Symbol::MapValue(number), u64::from(off))
             }
             Imm64::Func { off } => {
                 let number = self.unit.layout.function_at(self.pc, off)?;
                 let callback = self.name(Name::Callback(index(number)), abi::callback());
-                let address = self.b.ins().func_addr(I64, callback);
-                self.set(dst, address);
-                return Ok(());
+                self.b.ins().func_addr(I64, callback)
             }
             Imm64::MapIdx(_) | Imm64::MapIdxValue { .. } | Imm64::BtfId { .. } => {
                 return Err(self.malformed("an immediate that was not resolved"));
             }
         };
-        let value = self.b.ins().iconst(I64, value.cast_signed());
         self.set(dst, value);
         Ok(())
     }
 
-    /// The image's map with this number.
-    fn map(&self, number: i32) -> Result<&'a bpf_abi::image::BoundMap, CompileError> {
-        let map = usize::try_from(number).ok().and_then(|at| self.unit.image.maps.get(at));
+    /// The address of what is `offset` bytes behind what `symbol` stands for.
+    ///
+    /// Addresses come from here and from nowhere else: code is made before they are known, and
+    /// the same code is put in place for other maps and in other processes. So the optimizer may
+    /// not know them either. It takes each for another value, even of one symbol, which leaves
+    /// each near to its use.
+    pub(super) fn address(&mut self, symbol: Symbol, offset: u64) -> Value {
+        let name = self.b.func.declare_imported_user_function(Name::Data(symbol).external());
+        let address = self.b.func.create_global_value(GlobalValueData::Symbol {
+            name: ExternalName::user(name),
+            offset: Number::new(offset.cast_signed()),
+            colocated: false,
+            tls: false,
+        });
+        self.b.ins().symbol_value(I64, address)
+    }
+
+    /// The image's map with this number, and the number as symbols have it.
+    fn map(&self, number: i32) -> Result<(u16, &'a bpf_abi::image::BoundMap), CompileError> {
+        let number = u16::try_from(number).ok();
+        let map = number.and_then(|at| Some((at, self.unit.image.maps.get(usize::from(at))?)));
         map.ok_or_else(|| self.malformed("a map that the image does not have"))
     }
 

@@ -13,9 +13,10 @@ use cranelift_codegen::ir::types::I64;
 use super::Lower;
 use super::alu::int;
 use crate::abi;
+use crate::symbol::Symbol;
 
 /// What lies at an address, or zero.
-extern "C" fn look(_: u64, address: u64, size: u64) -> u64 {
+pub(crate) extern "C" fn look(_: u64, address: u64, size: u64) -> u64 {
     let mut bytes = [0; 8];
     let wanted = usize::try_from(size).ok().and_then(|size| bytes.get_mut(..size));
     let Some(wanted) = wanted else { return 0 };
@@ -36,12 +37,11 @@ impl Lower<'_> {
         off: i16,
     ) {
         let base = self.get(base);
-        let entry: extern "C" fn(u64, u64, u64) -> u64 = look;
         let signature = self.b.import_signature(abi::helper(2));
         let nothing = self.b.ins().iconst(I64, 0);
         let address = self.b.ins().iadd_imm_s(base, i64::from(off));
         let bytes = self.b.ins().iconst(I64, i64::from(size.bytes()));
-        let callee = self.b.ins().iconst(I64, (entry as usize as u64).cast_signed());
+        let callee = self.address(Symbol::Look, 0);
         let call = self.b.ins().call_indirect(signature, callee, &[nothing, address, bytes]);
         let mut value = self.b.inst_results(call)[0];
         if extension == Extension::Signed && size != Size::DW {
