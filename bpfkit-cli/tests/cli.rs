@@ -317,6 +317,57 @@ fn raw_documents_are_answered_line_by_line() {
     assert_eq!(code(&with_input(&["raw", "-"], "{")), 2);
 }
 
+/// A program that tail-calls slot 0 of an array that holds another, then slot 1, then returns 7; and
+/// one that writes to its packet.
+const RUNS: &str = r#"
+    {"prog_type":"sched_cls",
+     "maps":[{"type":"prog_array","key_size":4,"value_size":4,"max_entries":2,
+              "init":[{"key":"SLOT","prog":{"prog_type":"sched_cls","insns":"b70000002a0000009500000000000000"}}]}],
+     "insns":"18020000000000000000000000000000b703000000000000850000000c000000b7000000070000009500000000000000",
+     "fixups":[{"insn":0,"kind":"map_fd","map":0}],
+     "runs":[{"data":"0102030405060708090a0b0c0d0e0800"},{"data":"01"}]}
+    {"prog_type":"xdp",
+     "insns":"61120000000000006113040000000000bf2400000000000007040000010000002d34020000000000b7010000410000007312000000000000b7000000020000009500000000000000",
+     "runs":[{"data":"0102030405060708090a0b0c0d0e0800"},{"data":"0102"}]}"#;
+
+#[test]
+fn accepted_documents_are_run_as_the_kernel_runs_them() {
+    for slot in ["00000000", "01000000"] {
+        let documents = RUNS.replace("SLOT", slot).replace(' ', "");
+        let runs = |output: &str| -> Vec<Vec<Value>> {
+            let reports = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let timeless = |mut run: Value| {
+                run.as_object_mut()
+                    .unwrap()
+                    .retain(|key, _| key != "duration_ns" && key != "reason");
+                run
+            };
+            let runs = reports.map(|report| report["runs"].as_array().unwrap().clone());
+            runs.map(|runs| runs.into_iter().map(timeless).collect()).collect()
+        };
+        let ours = ["jit", "interp"].map(|engine| {
+            let output = with_input(&["raw", "-", "--run", "--engine", engine], &documents);
+            assert_eq!(code(&output), 0, "{}", stderr(&output));
+            runs(&stdout(&output))
+        });
+        assert_eq!(ours[0], ours[1]);
+        assert_eq!(ours[0][0][0]["retval"], if slot == "00000000" { 42 } else { 7 });
+        assert_eq!(ours[0][0][1]["errno_name"], "EINVAL");
+        match bpf_oracle::kernel::available() {
+            Err(reason) => eprintln!("skipped: the kernel's runs: {reason}"),
+            Ok(()) => {
+                let questions =
+                    bpf_oracle::judge::Questions { levels: vec![0], text: false, runs: true };
+                let read = bpf_oracle::document::Document::read_all(&documents).unwrap();
+                let judged = read.iter().map(|one| bpf_oracle::judge::judge(one, &questions));
+                let lines: Vec<String> =
+                    judged.map(|report| serde_json::to_string(&report).unwrap()).collect();
+                assert_eq!(ours[0], runs(&lines.join("\n")));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_log_that_does_not_fit_is_cut_at_its_beginning_and_fails_the_load() {
     let document = r#"{"prog_type":"xdp","insns":"b7000000020000009500000000000000"}"#;

@@ -147,8 +147,15 @@ pub struct RunDocument {
     pub data: Option<String>,
     /// The context.
     pub ctx: Option<String>,
-    /// How often; 0 is once.
+    /// How often; once if it is not said.
+    #[serde(default = "once")]
     pub repeat: u32,
+    /// Flags, as the kernel numbers them.
+    pub flags: u32,
+}
+
+const fn once() -> u32 {
+    1
 }
 
 impl Document {

@@ -177,6 +177,7 @@ fn test_run(program: &Program, run: &crate::document::RunDocument) -> Value {
         data: data.as_deref(),
         ctx: ctx.as_deref(),
         repeat: run.repeat,
+        flags: run.flags,
         room: 1 << 16,
         ..TestRun::default()
     };

@@ -1,4 +1,6 @@
-//! `bpfkit raw`: raw documents, verified.
+//! `bpfkit raw`: raw documents, verified and run.
+
+mod runs;
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -17,6 +19,9 @@ use bpfkit::isa::Slot;
 use bpfkit::verifier::described::DescribedWorld;
 use bpfkit::verifier::{LogOptions, Options, check};
 
+use runs::Runs;
+
+use super::Engine;
 use super::verify::{LOG_CAP, Logs, report_of, types_of_kernel};
 use crate::Outcome;
 use crate::report::{print, progress};
@@ -45,9 +50,12 @@ pub(crate) struct Args {
     /// Reports are JSON in any case
     #[arg(long, hide = true)]
     json: bool,
-    /// Test runs are the kernel's matter
-    #[arg(long, hide = true)]
+    /// Make the test runs of the documents that are accepted
+    #[arg(long)]
     run: bool,
+    /// The engine of the test runs
+    #[arg(long, value_enum, default_value_t, requires = "run")]
+    engine: Engine,
 }
 
 /// Runs the command.
@@ -61,14 +69,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     let documents = Document::read_all(&text).map_err(|error| anyhow!("{name}: {error}"))?;
     let kernel = types_of_kernel(args.btf.as_ref())?;
+    let runs = if args.run { Some(Runs::new(args.engine, kernel.as_ref())?) } else { None };
     let levels = if args.log_level.is_empty() { vec![4, 1] } else { args.log_level.clone() };
     let bar = progress("verifying", documents.len() as u64);
     let mut outcome = Outcome::Done;
     for document in &documents {
         let logs = Logs { levels: &levels, text: args.log, cap: args.log_cap };
-        let report = judge(document, kernel.as_ref(), &logs);
+        let mut report = judge(document, kernel.as_ref(), &logs);
         if report.verdict != "accept" {
             outcome = Outcome::Refused;
+        } else if let Some(runs) = &runs {
+            report.runs = runs.of(document);
         }
         print(&format!("{}\n", serde_json::to_string(&report)?))?;
         bar.inc(1);
@@ -138,9 +149,25 @@ fn prepare(
         fds.push(world.next_fd());
         add_map(&mut world, document, map, btf.as_ref())?;
     }
+    let mut program = program_of(document, &fds, None, btf, kernel)?;
+    match &document.attach_prog {
+        Some(target) => attach_to(&mut program, &mut world, document, target, kernel)?,
+        None => program.attach_btf_id = attach_id(document, kernel)?,
+    }
+    Ok((program, world))
+}
+
+/// A document's program, whose maps have these numbers; `own` is the map that it is put into.
+fn program_of(
+    document: &Document,
+    fds: &[i32],
+    own: Option<i32>,
+    btf: Option<Arc<Btf>>,
+    kernel: Option<&Arc<Btf>>,
+) -> Result<ProgramSpec, Early> {
     let mut bytes = document.insn_bytes().map_err(Early::format)?;
     for fixup in &document.fixups {
-        apply(fixup, &mut bytes, &fds, kernel)?;
+        apply(fixup, &mut bytes, fds, own, kernel)?;
     }
     let (slots, _) = bytes.as_chunks::<8>();
     let insns = slots.iter().map(|bytes| Slot::from_bytes(*bytes)).collect();
@@ -153,10 +180,6 @@ fn prepare(
     if let Some(license) = &document.license {
         program.license.clone_from(license);
     }
-    match &document.attach_prog {
-        Some(target) => attach_to(&mut program, &mut world, document, target, kernel)?,
-        None => program.attach_btf_id = attach_id(document, kernel)?,
-    }
     program.attach_to = document.attach_btf.as_ref().and_then(|attach| {
         let (name, member) = (attach.name.clone(), attach.member.clone()?);
         Some(AttachTo::StructOps { name, member })
@@ -166,7 +189,7 @@ fn prepare(
         program.func_info = info(&document.func_info, document.func_info_rec_size, 8)?;
         program.line_info = info(&document.line_info, document.line_info_rec_size, 16)?;
     }
-    Ok((program, world))
+    Ok(program)
 }
 
 /// Has a program attach to another, which is judged first.
@@ -246,12 +269,7 @@ fn add_map(
     program_btf: Option<&Arc<Btf>>,
 ) -> Result<(), Early> {
     let spec = map_spec(map)?;
-    let own = if map.btf == "prog" {
-        program_btf.cloned()
-    } else {
-        types(&document.blob(&map.btf).map_err(Early::format)?)?
-    };
-    world.add_map(&spec, own.as_ref());
+    world.add_map(&spec, map_types(document, map, program_btf)?.as_ref());
     // The first program put in decides what all others must be.
     if let Some(first) = map.init.iter().find_map(|entry| entry.prog.as_deref())
         && let Some(prog_type) = first.prog_type_number().ok().and_then(ProgType::new)
@@ -259,6 +277,18 @@ fn add_map(
         world.set_owner(prog_type, AttachType::new(first.expected_attach_type));
     }
     Ok(())
+}
+
+/// The types of a map: the program's, or its own.
+fn map_types(
+    document: &Document,
+    map: &MapDocument,
+    program_btf: Option<&Arc<Btf>>,
+) -> Result<Option<Arc<Btf>>, Early> {
+    if map.btf == "prog" {
+        return Ok(program_btf.cloned());
+    }
+    types(&document.blob(&map.btf).map_err(Early::format)?)
 }
 
 fn map_spec(map: &MapDocument) -> Result<MapSpec, Early> {
@@ -286,6 +316,7 @@ fn apply(
     fixup: &Fixup,
     insns: &mut [u8],
     fds: &[i32],
+    own: Option<i32>,
     kernel: Option<&Arc<Btf>>,
 ) -> Result<(), Early> {
     let at = fixup.insn.saturating_mul(8);
@@ -294,6 +325,9 @@ fn apply(
         return Err(Early::format(text));
     };
     let map_fd = || {
+        if fixup.map == "self" {
+            return own.ok_or_else(|| Early::format("\"self\" outside of a map's entries"));
+        }
         let index = fixup.map.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
         let fd = fds.get(index).copied();
         fd.ok_or_else(|| Early::format(format!("no map {}", fixup.map)))
