@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use crate::errno::Errno;
 use crate::id::ProgId;
 use crate::image::Image;
 use crate::prog::{AttachType, ProgType};
@@ -34,6 +35,9 @@ pub struct RunCx {
     /// what lies below is enough for the program and its helpers; 0 if nobody looks. Entered
     /// below it, compiled code returns at once and leaves [`STACK_EXHAUSTED`](Self::STACK_EXHAUSTED).
     pub stack_limit: u64,
+    /// How the interpreter goes on in compiled code: set by whoever begins a run, if there may be
+    /// any.
+    pub native: Option<NativeFn>,
 }
 
 impl RunCx {
@@ -49,7 +53,7 @@ impl RunCx {
     /// A run on this virtual CPU with nothing else in it.
     pub const fn new(cpu: u32) -> Self {
         let env = std::ptr::null_mut();
-        Self { cpu, tail_calls: 0, env, callback: None, ctx: 0, stack_limit: 0 }
+        Self { cpu, tail_calls: 0, env, callback: None, ctx: 0, stack_limit: 0, native: None }
     }
 }
 
@@ -62,6 +66,31 @@ pub type HelperFn = unsafe extern "C" fn(*mut RunCx, u64, u64, u64, u64, u64) ->
 /// How a helper calls a function of the running program: the run, the function as it stood in
 /// the helper's argument, then R1 to R5; the result is R0.
 pub type CallbackFn = unsafe extern "C" fn(*mut RunCx, u64, u64, u64, u64, u64, u64) -> u64;
+
+/// The arguments of a body of compiled code, in the order of the registers that they are passed in:
+/// as many as it takes, then the run.
+pub type NativeArgs = [u64; 6];
+
+/// How the interpreter enters compiled code: the run, the arguments, and the address of a body or of
+/// the slot before it; the result is its R0. Tail calls are counted on in the run.
+///
+/// Whoever calls it promises that there is such code, and what its image's voucher asks of the
+/// arguments: `[prog-entry]`, `[run-context]`.
+pub type NativeFn = unsafe extern "C" fn(*mut RunCx, *const NativeArgs, u64) -> u64;
+
+/// How compiled code enters the interpreter: what [`ProgEntry::interp`] holds of a program, its R1 to
+/// R5, and the run, in which tail calls are counted on.
+pub type InterpFn = unsafe extern "C" fn(u64, *const [u64; 5], *mut RunCx) -> Onward;
+
+/// How the interpreter leaves a program that compiled code has jumped to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Onward {
+    /// R0; of a tail call into compiled code, R1.
+    pub value: u64,
+    /// Where compiled code is to jump to with that R1; 0 if the program has ended.
+    pub next: u64,
+}
 
 /// What a probe gets: the address of the arguments of the function it is on, eight bytes each, the
 /// returned value behind them. In the eight bytes before it is told how many there are.
@@ -103,9 +132,17 @@ pub enum Engine {
 
 /// What the slots of a program array hold of a program: see
 /// [`MapLayout::ProgArray`](crate::map::MapLayout::ProgArray).
+///
+/// ```text
+///                    native             interp
+///   compiled         its code           0
+///   interpreted      code that enters   what the interpreter
+///                    the interpreter    made of it
+///   no compiler      0                  the same
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProgEntry {
-    /// Where compiled code jumps to; 0 if the program is interpreted.
+    /// Where compiled code jumps to; 0 if there is no compiled code.
     pub native: u64,
     /// What the interpreter made of the program; 0 if it is compiled. `[prog-entry]`
     pub interp: u64,
@@ -135,9 +172,10 @@ pub trait Runnable: Any + Debug + Send + Sync {
     /// Its number.
     fn id(&self) -> ProgId;
 
-    /// What goes into the slots of a program array.
+    /// What goes into the slots of a program array that the program has entered.
     ///
-    /// Invariant: it stays valid, and the same, as long as the program lives.
+    /// Invariant: it stays valid as long as the program lives. It becomes another one when the
+    /// program is compiled: then the arrays that the program has entered are told.
     fn entry(&self) -> ProgEntry;
 
     /// What program arrays compare.
@@ -146,15 +184,22 @@ pub trait Runnable: Any + Debug + Send + Sync {
     /// The verified program.
     fn image(&self) -> &Arc<Image>;
 
-    /// Called when it is put into a slot of a program array, once a slot.
+    /// Called before it is put into a slot of a program array, once a slot.
     ///
     /// # Errors
     ///
     /// Returns an error if the program may not be in a program array now.
-    fn enter_prog_array(&self) -> Result<(), crate::errno::Errno>;
+    fn enter_prog_array(&self, array: &Arc<dyn EntryHolder>) -> Result<(), Errno>;
 
     /// Called when a slot lets go of it.
     fn leave_prog_array(&self);
+}
+
+/// The slots of a program array, as programs know them.
+pub trait EntryHolder: Debug + Send + Sync {
+    /// Has each slot hold what the [entry](Runnable::entry) of its program is now. Running programs
+    /// see it at once.
+    fn refresh(&self);
 }
 
 /// What a program has done, counted by its engine where that is asked for.

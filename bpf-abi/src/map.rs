@@ -222,8 +222,8 @@ pub enum MapLayout {
         /// How many values a CPU has.
         max_entries: u32,
     },
-    /// Slot `i` is the word at `native + 8 * i` for compiled programs and the word at
-    /// `interp + 8 * i` for interpreted ones; 0 is an empty slot.
+    /// Slot `i` is the word at `native + 8 * i` for compiled code. The interpreter reads the word at
+    /// `interp + 8 * i` first, and that other one if this is 0; 0 in both is an empty slot.
     ProgArray {
         /// The address of the slots that compiled code jumps through.
         native: u64,

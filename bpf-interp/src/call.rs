@@ -16,9 +16,10 @@ use thiserror::Error;
 use crate::atomic::pointer;
 use crate::detour::{Detour, Entries};
 use crate::fault::{Fault, FaultKind};
-use crate::machine::{self, HelperEnd, Start, World};
+use crate::machine::{self, End, HelperEnd, Next, Start, World};
 use crate::memory::host::{Host, StackRoom};
 use crate::memory::{Checked, Memory};
+use crate::native;
 use crate::observe::{NoWitness, Witness};
 use crate::ops::{Code, Links, Op, join, translate};
 
@@ -228,8 +229,7 @@ impl Interp {
         args: [u64; 5],
     ) -> Result<u64, Fault> {
         let start = if function == 0 {
-            self.count(|counters| &counters.runs);
-            self.start(args)
+            self.enter(args)
         } else {
             let subprog = self.image.subprogs.get(function);
             let at = subprog.map_or(Pc(0), |subprog| subprog.start);
@@ -264,9 +264,10 @@ impl Interp {
         cx.tail_calls = 0;
         cx.ctx = ctx;
         cx.callback = Some(call_back);
-        self.count(|counters| &counters.runs);
-        let start = self.start([ctx, 0, 0, 0, 0]);
-        machine::run(&start, memory, &mut Bound::<true> { cx }, witness)
+        let start = self.enter([ctx, 0, 0, 0, 0]);
+        let end = machine::run(&start, memory, &mut Bound::<true> { cx }, witness)?;
+        // SAFETY: [run-context] by the caller.
+        unsafe { to_the_end(end, &start, cx) }
     }
 
     /// Adds one to a counter, if somebody asked for counting.
@@ -279,19 +280,55 @@ impl Interp {
         }
     }
 
-    const fn start(&self, args: [u64; 5]) -> Start<'_, Self> {
+    /// Where a run of the whole program begins; counts it.
+    pub(crate) fn enter(&self, args: [u64; 5]) -> Start<'_, Self> {
+        self.count(|counters| &counters.runs);
         Start { program: self, at: Pc(0), stack_depth: self.stack_depth, args }
     }
 }
 
-/// Runs a program in the memory of this process.
+/// Runs a program in the memory of this process to its end, which compiled code may come to.
+///
+/// # Safety
+///
+/// As for [`run_until_left`].
+#[expect(unsafe_code, reason = "runs a verified program")]
+unsafe fn run_on_host(start: &Start<'_, Interp>, cx: *mut RunCx) -> Result<u64, Fault> {
+    // SAFETY: [run-context] by the caller.
+    let end = unsafe { run_until_left(start, cx) }?;
+    // SAFETY: [run-context] by the caller.
+    unsafe { to_the_end(end, start, cx) }
+}
+
+/// What a run comes to that ended so.
+///
+/// # Safety
+///
+/// `[run-context]`: it ended so just now, and `cx` is its own.
+#[inline]
+#[expect(unsafe_code, reason = "enters compiled code")]
+unsafe fn to_the_end(end: End, start: &Start<'_, Interp>, cx: *mut RunCx) -> Result<u64, Fault> {
+    match end {
+        End::Returned(value) => Ok(value),
+        // SAFETY: [prog-entry] the run has just found it in a slot.
+        End::Left { entry, ctx } => unsafe { native::enter(cx, entry, ctx) }
+            .map_err(|kind| Fault { pc: start.at, kind }),
+    }
+}
+
+/// Runs a program in the memory of this process until it ends, or leaves for compiled code. Its
+/// stack is given back then, so chains that go to and fro between engines need no more of it.
 ///
 /// # Safety
 ///
 /// `[run-context]`: the arguments are what the function expects, and `cx` is not used by anybody
 /// else until this returns, but by the helpers that the program calls.
+#[inline(never)]
 #[expect(unsafe_code, reason = "the one place where verified programs run unchecked")]
-unsafe fn run_on_host(start: &Start<'_, Interp>, cx: *mut RunCx) -> Result<u64, Fault> {
+pub(crate) unsafe fn run_until_left(
+    start: &Start<'_, Interp>,
+    cx: *mut RunCx,
+) -> Result<End, Fault> {
     let mut room: StackRoom = [const { MaybeUninit::uninit() }; _];
     // SAFETY: [verified-memory] the image was vouched for, and the context is what it expects.
     let mut memory = unsafe { Host::new(&mut room) };
@@ -305,7 +342,7 @@ unsafe fn run_on_host(start: &Start<'_, Interp>, cx: *mut RunCx) -> Result<u64, 
 /// `[callback-target]`: `function` is what the helper got as an argument that is a function, the
 /// program it is of still runs, and the arguments are what the helper promises to it.
 #[expect(unsafe_code, reason = "called by helpers")]
-unsafe extern "C" fn call_back(
+pub(crate) unsafe extern "C" fn call_back(
     cx: *mut RunCx,
     function: u64,
     r1: u64,
@@ -441,7 +478,7 @@ impl<const WATCHED: bool> Bound<WATCHED> {
         Ok(unsafe { (helper.entry)(self.cx, r1, r2, r3, r4, r5) })
     }
 
-    /// The program in a slot, if the tail call is taken; it is counted in the run.
+    /// What is in a slot, if the tail call is taken; it is counted in the run.
     #[inline]
     #[expect(unsafe_code, reason = "program arrays hold programs by their address")]
     fn next_program<'p>(
@@ -450,30 +487,37 @@ impl<const WATCHED: bool> Bound<WATCHED> {
         op: Op,
         map: u64,
         index: u32,
-    ) -> Option<&'p Interp> {
+    ) -> Option<Next<'p, Interp>> {
         let maps = &program.image.maps;
         let map = match op.to {
             ANY_MAP => maps.iter().find(|bound| bound.handle == map)?,
             known => maps.get(known as usize)?,
         };
-        let MapLayout::ProgArray { interp, max_entries, .. } = map.layout else { return None };
+        let MapLayout::ProgArray { native, interp, max_entries } = map.layout else { return None };
         // SAFETY: [run-context] `cx` is the run's; nobody else uses it while no helper runs.
         let taken = unsafe { &mut (*self.cx).tail_calls };
         if index >= max_entries || *taken >= MAX_TAIL_CALLS {
             return None;
         }
-        let slot = pointer::<u64>(interp.wrapping_add(8 * u64::from(index)));
-        // SAFETY: [prog-array-slots] the layout's slots live as long as the map, which the image
-        // keeps; they are aligned words.
-        let slot = unsafe { AtomicU64::from_ptr(slot) };
-        let next = slot.load(Ordering::Acquire);
-        if next == 0 {
-            return None;
-        }
+        let entry_in = |slots: u64| {
+            let slot = pointer::<u64>(slots.wrapping_add(8 * u64::from(index)));
+            // SAFETY: [prog-array-slots] the layout's slots live as long as the map, which the
+            // image keeps; they are aligned words.
+            let slot = unsafe { AtomicU64::from_ptr(slot) };
+            slot.load(Ordering::Acquire)
+        };
+        let next = match entry_in(interp) {
+            0 if native == 0 => return None,
+            0 => match entry_in(native) {
+                0 => return None,
+                entry => Next::Native(entry),
+            },
+            // SAFETY: [prog-entry] a slot holds what `Interp::entry` gave, and whoever empties it
+            // keeps the program alive until the runs that may have read it are over.
+            entry => Next::Program(unsafe { &*pointer::<Interp>(entry) }),
+        };
         *taken += 1;
-        // SAFETY: [prog-entry] a slot holds what `Interp::entry` gave, and whoever empties it
-        // keeps the program alive until the runs that may have read it are over.
-        Some(unsafe { &*pointer::<Interp>(next) })
+        Some(next)
     }
 }
 
@@ -528,16 +572,23 @@ impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
         op: Op,
         map: u64,
         index: u32,
-    ) -> Option<&'p Interp> {
-        let next = self.next_program(program, op, map, index);
-        match next {
-            Some(next) => {
+    ) -> Next<'p, Interp> {
+        let next = self.next_program(program, op, map, index).unwrap_or(Next::Nowhere);
+        match &next {
+            Next::Nowhere => program.count(|counters| &counters.fallen_through),
+            Next::Program(next) => {
                 program.count(|counters| &counters.tail_calls);
                 next.count(|counters| &counters.runs);
             }
-            None => program.count(|counters| &counters.fallen_through),
+            Next::Native(_) => program.count(|counters| &counters.tail_calls),
         }
         next
+    }
+
+    #[expect(unsafe_code, reason = "enters compiled code")]
+    fn native(&mut self, entry: u64, ctx: u64) -> Result<u64, FaultKind> {
+        // SAFETY: [prog-entry] the run has just found it in a slot; [run-context] and waits.
+        unsafe { native::enter(self.cx, entry, ctx) }
     }
 
     #[inline(always)]

@@ -12,12 +12,14 @@ mod ops;
 mod machine;
 mod call;
 mod detour;
+mod native;
 mod plain;
 
 pub use call::{Interp, PrepareError, PrepareErrorKind};
 pub use detour::Detour;
 pub use fault::{Action, BadAccess, Fault, FaultKind, Wrong};
 pub use memory::{Checked, Permission};
+pub use native::{CALLED, JUMPED_TO};
 pub use observe::{NoWitness, Step, Witness};
 pub use plain::{HelperResult, Helpers, Limits, Plain};
 

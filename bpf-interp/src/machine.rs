@@ -55,14 +55,17 @@ pub(crate) trait World<'p, M> {
         size: u32,
     ) -> Result<Option<u64>, FaultKind>;
 
-    /// The program to go on with, if the tail call is taken; it is counted.
+    /// Where to go on, if the tail call is taken; it is counted.
     fn tail_call(
         &mut self,
         program: &'p Self::Program,
         op: Op,
         map: u64,
         index: u32,
-    ) -> Option<&'p Self::Program>;
+    ) -> Next<'p, Self::Program>;
+
+    /// Runs compiled code that a tail call from a function leads to, with this R1; its R0.
+    fn native(&mut self, entry: u64, ctx: u64) -> Result<u64, FaultKind>;
 
     /// Calls what stands at the entry of the function that `op` calls, if anybody does.
     #[inline(always)]
@@ -87,6 +90,26 @@ pub(crate) enum HelperEnd {
     Returned(u64),
     /// With this result, which is that of the whole program.
     Ends(u64),
+}
+
+/// Where a tail call leads.
+pub(crate) enum Next<'p, P> {
+    /// It is not taken.
+    Nowhere,
+    /// To a program that is interpreted.
+    Program(&'p P),
+    /// To compiled code at this address.
+    Native(u64),
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With this R0.
+    Returned(u64),
+    /// By a tail call of its first function, or of one that took its place, into compiled code at
+    /// this address with this R1.
+    Left { entry: u64, ctx: u64 },
 }
 
 /// Where a run begins.
@@ -136,14 +159,14 @@ impl Regs {
     }
 }
 
-/// Runs a program to its end and yields its R0.
+/// Runs a program until it ends, or leaves for compiled code.
 #[expect(clippy::too_many_lines, reason = "one arm an operation")]
 pub(crate) fn run<'p, M, W, O>(
     start: &Start<'p, W::Program>,
     memory: &mut M,
     world: &mut W,
     witness: &mut O,
-) -> Result<u64, Fault>
+) -> Result<End, Fault>
 where
     M: Memory,
     W: World<'p, M>,
@@ -305,7 +328,9 @@ where
         // Leaves the function with R0: the program's end, or back to the caller.
         macro_rules! leave {
             () => {{
-                let Some(caller) = frames.pop() else { return Ok(regs.get(Reg::R0)) };
+                let Some(caller) = frames.pop() else {
+                    return Ok(End::Returned(regs.get(Reg::R0)));
+                };
                 program = caller.program;
                 ops = W::ops(program);
                 pc = caller.pc;
@@ -548,14 +573,14 @@ where
                 let end = attempt!(world.helper(program, op, regs.args(), memory));
                 match end {
                     HelperEnd::Returned(value) => regs.set(Reg::R0, value),
-                    HelperEnd::Ends(value) => return Ok(value),
+                    HelperEnd::Ends(value) => return Ok(End::Returned(value)),
                 }
             }
             Code::CallHelperReg => {
                 let end = attempt!(world.helper_by_number(dst!(), regs.args(), memory));
                 match end {
                     HelperEnd::Returned(value) => regs.set(Reg::R0, value),
-                    HelperEnd::Ends(value) => return Ok(value),
+                    HelperEnd::Ends(value) => return Ok(End::Returned(value)),
                 }
             }
             Code::CallLocal => {
@@ -577,14 +602,26 @@ where
             }
             Code::TailCall => {
                 let (map, index) = (regs.get(Reg::R2), low(regs.get(Reg::R3)));
-                if let Some(next) = world.tail_call(program, op, map, index) {
-                    program = next;
-                    ops = W::ops(program);
-                    pc = 0;
-                    let depth = W::stack_depth(program);
-                    attempt!(memory.open_frame(fp, depth));
-                    bottom = fp - u64::from(depth);
-                    base = frames.len();
+                match world.tail_call(program, op, map, index) {
+                    Next::Nowhere => {}
+                    Next::Program(next) => {
+                        program = next;
+                        ops = W::ops(program);
+                        pc = 0;
+                        let depth = W::stack_depth(program);
+                        attempt!(memory.open_frame(fp, depth));
+                        bottom = fp - u64::from(depth);
+                        base = frames.len();
+                    }
+                    Next::Native(entry) => {
+                        let ctx = regs.get(Reg::R1);
+                        if frames.is_empty() {
+                            return Ok(End::Left { entry, ctx });
+                        }
+                        // It returns to the function's caller, who waits here.
+                        regs.set(Reg::R0, attempt!(world.native(entry, ctx)));
+                        leave!();
+                    }
                 }
             }
             Code::Exit => leave!(),

@@ -6,7 +6,7 @@ use bpf_abi::limits::MAX_STACK;
 use bpf_isa::{Call, DecodeError, Imm64, Insn, Pc, Program, Slot, decode_slots};
 
 use crate::fault::{Fault, FaultKind};
-use crate::machine::{self, HelperEnd, Start, World};
+use crate::machine::{self, End, HelperEnd, Next, Start, World};
 use crate::memory::Checked;
 use crate::observe::{NoWitness, Witness};
 use crate::ops::{Code, Links, Op, TrapKind, translate, trap};
@@ -82,7 +82,10 @@ impl Plain {
         witness: &mut O,
     ) -> Result<u64, Fault> {
         let start = Start { program: self, at: Pc(0), stack_depth: MAX_STACK, args };
-        machine::run(&start, memory, &mut Free { limits }, witness)
+        match machine::run(&start, memory, &mut Free { limits }, witness)? {
+            End::Returned(value) => Ok(value),
+            End::Left { .. } => Err(Fault { pc: start.at, kind: FaultKind::Unsupported }),
+        }
     }
 }
 
@@ -240,8 +243,12 @@ impl<'p> World<'p, Checked> for Free<'_> {
         Err(FaultKind::Unsupported)
     }
 
-    fn tail_call(&mut self, _: &'p Plain, _: Op, _: u64, _: u32) -> Option<&'p Plain> {
-        None
+    fn tail_call(&mut self, _: &'p Plain, _: Op, _: u64, _: u32) -> Next<'p, Plain> {
+        Next::Nowhere
+    }
+
+    fn native(&mut self, _: u64, _: u64) -> Result<u64, FaultKind> {
+        Err(FaultKind::Unsupported)
     }
 
     fn tail_calls(&self) -> u32 {

@@ -17,7 +17,7 @@
 
 #![expect(unsafe_code, reason = "the jumps into compiled code")]
 
-use bpf_abi::exec::RunCx;
+use bpf_abi::exec::{NativeArgs, NativeFn, RunCx};
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, Signature, UserExternalName};
 use cranelift_codegen::isa::CallConv;
@@ -114,6 +114,70 @@ pub(crate) unsafe extern "C" fn enter(ctx: u64, cx: *mut RunCx, body: u64) -> u6
         "push rsi",
         "xor r15d, r15d",
         "call rdx",
+        "pop rsi",
+        "mov [rsi + {tail_calls}], r15d",
+        "pop rbx",
+        "pop r12",
+        "pop r13",
+        "pop r14",
+        "pop r15",
+        "pop rbp",
+        "ret",
+        tail_calls = const RunCx::TAIL_CALLS_OFFSET,
+    )
+}
+
+/// How the interpreter goes on in compiled code: what [`RunCx::native`] is to be.
+pub const NATIVE: Option<NativeFn> = Some(go_on);
+
+/// Goes on in compiled code, whose helpers call functions of compiled code.
+///
+/// # Safety
+///
+/// As of [`enter_counting`].
+unsafe extern "C" fn go_on(cx: *mut RunCx, args: *const NativeArgs, address: u64) -> u64 {
+    // SAFETY: [run-context] by the caller: the run waits.
+    let kept = unsafe { (*cx).callback.replace(call_back) };
+    // SAFETY: [prog-entry] by the caller.
+    let result = unsafe { enter_counting(cx, args, address) };
+    // SAFETY: [run-context] by the caller.
+    unsafe {
+        (*cx).callback = kept;
+    }
+    result
+}
+
+/// The prologue for those who have taken tail calls before: it counts on.
+///
+/// # Safety
+///
+/// `[prog-entry]`: `address` is that of a body, or of the slot before it, which is kept as long as
+/// this runs; `[run-context]`: the arguments are what it takes, and `cx` is the run's.
+#[unsafe(naked)]
+unsafe extern "C" fn enter_counting(
+    cx: *mut RunCx,
+    args: *const NativeArgs,
+    address: u64,
+) -> u64 {
+    core::arch::naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push r15",
+        "push r14",
+        "push r13",
+        "push r12",
+        "push rbx",
+        "push rdi",
+        "mov r15d, [rdi + {tail_calls}]",
+        "mov rax, rdx",
+        "mov r10, rsi",
+        "mov rdi, [r10]",
+        "mov rsi, [r10 + 8]",
+        "mov rdx, [r10 + 16]",
+        "mov rcx, [r10 + 24]",
+        "mov r8, [r10 + 32]",
+        "mov r9, [r10 + 40]",
+        "call rax",
         "pop rsi",
         "mov [rsi + {tail_calls}], r15d",
         "pop rbx",

@@ -1,6 +1,6 @@
 //! What stands in for the JIT where there is none: every attempt says so.
 
-use bpf_abi::exec::RunCx;
+use bpf_abi::exec::{InterpFn, NativeFn, RunCx};
 use bpf_abi::image::Image;
 
 use crate::error::CompileError;
@@ -39,6 +39,9 @@ pub enum SlotState {
     /// It jumps to this address.
     Jump(u64),
 }
+
+/// How the interpreter goes on in compiled code: on this target there is none.
+pub const NATIVE: Option<NativeFn> = None;
 
 /// A just-in-time compiler: on this target there is none.
 #[derive(Clone, Debug)]
@@ -253,6 +256,21 @@ impl Jit {
     ///
     /// There is no `Jit` to call this on.
     pub const fn counting_afresh(&self, _: &Callee) -> Result<Thunk, CompileError> {
+        match *self {}
+    }
+
+    /// Makes code that enters the interpreter.
+    ///
+    /// # Errors
+    ///
+    /// There is no `Jit` to call this on.
+    pub fn interpreted(
+        &self,
+        _: u8,
+        _: InterpFn,
+        _: u64,
+        _: std::sync::Arc<dyn std::any::Any + Send + Sync>,
+    ) -> Result<Thunk, CompileError> {
         match *self {}
     }
 

@@ -35,6 +35,7 @@ mod absent;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use crate::{
+    abi::NATIVE,
     checked::CheckedProgram,
     jit::{Compiled, Jit, JitOptions, SlotMode},
     slot::{EntrySlot, SlotState},
@@ -43,8 +44,8 @@ pub use crate::{
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub use crate::absent::{
-    Callee, CheckedProgram, Compiled, EntrySlot, Jit, JitOptions, Probed, SlotMode, SlotState,
-    Thunk,
+    Callee, CheckedProgram, Compiled, EntrySlot, Jit, JitOptions, NATIVE, Probed, SlotMode,
+    SlotState, Thunk,
 };
 
 pub use crate::error::CompileError;

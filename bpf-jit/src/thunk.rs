@@ -1,5 +1,5 @@
-//! Code between a function's entry slot and other programs: what runs probes around a function, and
-//! what has an extension count its tail calls afresh.
+//! Code between a function's entry slot and other programs: what runs probes around a function, what
+//! has an extension count its tail calls afresh, and what enters the interpreter.
 //!
 //! A slot jumps here, so the arguments are in their registers and the return address is on the
 //! stack, as a body finds them. The frame of the code that runs probes:
@@ -14,12 +14,16 @@
 //! ```
 //!
 //! Every probe counts its tail calls from zero, and the function goes on counting where it was.
+//!
+//! The code that enters the interpreter has the same frame. It may stand in a program array: then it
+//! is jumped to as a body is, and when the interpreter comes to a tail call into compiled code it
+//! leaves its frame and jumps on.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use bpf_abi::exec::ProbeArgs;
+use bpf_abi::exec::{InterpFn, ProbeArgs, RunCx};
 
 use crate::code::Chunk;
 use crate::error::CompileError;
@@ -29,9 +33,16 @@ use crate::jit::{Compiled, Jit};
 const ARGS: [u8; 6] = [7, 6, 2, 1, 8, 9];
 
 const RAX: u8 = 0;
+const RDX: u8 = 2;
 const RSI: u8 = 6;
 const RDI: u8 = 7;
 const R15: u8 = 15;
+
+/// Where the run keeps the count of tail calls.
+const TAIL_CALLS: u8 = {
+    assert!(RunCx::TAIL_CALLS_OFFSET < 128, "a displacement of one byte");
+    RunCx::TAIL_CALLS_OFFSET as u8
+};
 
 /// Where things lie in the frame, counted from rbp.
 const COUNT: i32 = -8;
@@ -137,6 +148,27 @@ impl Jit {
         self.place(code, vec![Arc::clone(&extension.keep)])
     }
 
+    /// Makes code that enters the interpreter: what can be jumped to or called as a body that takes
+    /// so many arguments and the run.
+    ///
+    /// Calls of it run what `enter` makes of `program`, a number of the interpreter's, which `keep`
+    /// keeps.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no room for code.
+    pub fn interpreted(
+        &self,
+        arity: u8,
+        enter: InterpFn,
+        program: u64,
+        keep: Arc<dyn Any + Send + Sync>,
+    ) -> Result<Thunk, CompileError> {
+        let mut code = Assembler::default();
+        code.interpreted(usize::from(arity.min(5)), enter as usize as u64, program);
+        self.place(code, vec![keep])
+    }
+
     fn place(
         &self,
         mut code: Assembler,
@@ -198,6 +230,37 @@ impl Assembler {
         self.load(R15, COUNT);
         self.leave();
         self.bytes(&[0xc3]);
+    }
+
+    fn interpreted(&mut self, arity: usize, enter: u64, program: u64) {
+        self.enter(FRAME);
+        self.store(RUN, ARGS[arity]);
+        for (number, at) in (WORDS..).step_by(8).take(ProbeArgs::MOST).enumerate() {
+            if number < arity {
+                self.store(at, ARGS[number]);
+            } else {
+                self.store_number(at, 0);
+            }
+        }
+        self.load(RDX, RUN);
+        // mov [rdx + tail_calls], r15d
+        self.bytes(&[0x44, 0x89, 0x7a, TAIL_CALLS]);
+        // mov rdi, program
+        self.bytes(&[0x48, 0xbf]);
+        self.bytes(&program.to_le_bytes());
+        // lea rsi, [rbp + WORDS]
+        self.bytes(&[0x48, 0x8d, 0x75]);
+        self.displacement(WORDS);
+        // mov rax, enter; call rax
+        self.bytes(&[0x48, 0xb8]);
+        self.bytes(&enter.to_le_bytes());
+        self.bytes(&[0xff, 0xd0]);
+        self.load(RSI, RUN);
+        // mov r15d, [rsi + tail_calls]
+        self.bytes(&[0x44, 0x8b, 0x7e, TAIL_CALLS]);
+        self.leave();
+        // test rdx, rdx; je to the last; mov rdi, rax; jmp rdx; ret
+        self.bytes(&[0x48, 0x85, 0xd2, 0x74, 0x05, 0x48, 0x89, 0xc7, 0xff, 0xe2, 0xc3]);
     }
 
     /// Calls a probe with the address of the arguments and the run.

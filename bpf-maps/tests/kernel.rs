@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bpf_abi::Errno;
-use bpf_abi::exec::{Engine, ProgArrayOwner, ProgEntry, Runnable};
+use bpf_abi::exec::{Engine, EntryHolder, ProgArrayOwner, ProgEntry, Runnable};
 use bpf_abi::id::ProgId;
 use bpf_abi::image::Image;
 use bpf_abi::map::{MapFlags, MapSpec, MapType, UpdateFlags};
@@ -139,7 +139,7 @@ impl Runnable for Program {
         panic!("no map asks for it")
     }
 
-    fn enter_prog_array(&self) -> Result<(), Errno> {
+    fn enter_prog_array(&self, _: &Arc<dyn EntryHolder>) -> Result<(), Errno> {
         Ok(())
     }
 

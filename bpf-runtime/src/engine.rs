@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpf_abi::exec::{Engine, ProgCounters, ProgEntry};
+use bpf_abi::exec::{Engine, ProgCounters};
 use bpf_abi::image::Image;
 use bpf_interp::{Interp, PrepareError};
 use bpf_jit::{CompileError, Compiled, Jit, JitOptions};
@@ -30,7 +30,8 @@ pub enum JitMode {
     #[default]
     Eager,
     /// In the background: a program is interpreted from when it is verified to when its code is
-    /// there. Putting it into a program array and attaching to its functions wait for the code.
+    /// there. Meanwhile it may be put into program arrays; attaching it, or to its functions, has
+    /// the thread that attaches compile it first.
     Background,
     /// Never: the interpreter runs them.
     Off,
@@ -52,6 +53,8 @@ pub enum EngineError {
 #[derive(Debug)]
 pub(crate) struct Engines {
     jit: Option<Jit>,
+    /// Whether a program that cannot be compiled may be interpreted.
+    falls_back: bool,
     /// Whether programs count their runs and tail calls.
     counts: bool,
     /// What compiles in the background, if that is where programs are compiled.
@@ -81,12 +84,17 @@ impl Engines {
             EngineChoice::Interp => None,
         };
         let compiler = (mode == JitMode::Background).then(Compiler::default);
-        Ok(Self { jit, counts, compiler })
+        Ok(Self { jit, falls_back: choice == EngineChoice::Auto, counts, compiler })
     }
 
     /// The compiler, if there is one.
     pub(crate) const fn jit(&self) -> Option<&Jit> {
         self.jit.as_ref()
+    }
+
+    /// What compiles in the background, if anything does.
+    pub(crate) const fn compiler(&self) -> Option<&Compiler> {
+        self.compiler.as_ref()
     }
 
     /// Prepares a program, to be compiled or not; also gives the counters that it counts in, if it
@@ -103,12 +111,16 @@ impl Engines {
         };
         let prepared = match (self.jit.as_ref().filter(|_| compiled), &self.compiler) {
             (None, _) => Prepared::settled(Code::Interp(interpreted()?)),
-            (Some(jit), None) => {
-                let compiled = compile(jit, image, counters.as_ref())?;
-                Prepared::settled(Code::Jit(Arc::new(compiled)))
-            }
+            (Some(jit), None) => match compile(jit, image, counters.as_ref()) {
+                Ok(compiled) => Prepared::settled(Code::Jit(Arc::new(compiled))),
+                Err(error) if self.falls_back => match interpreted() {
+                    Ok(program) => Prepared::interpreted(program, jit),
+                    Err(_) => return Err(error.into()),
+                },
+                Err(error) => return Err(error.into()),
+            },
             (Some(jit), Some(compiler)) => {
-                compiler.begin(Code::Interp(interpreted()?), jit, image, counters.as_ref())
+                compiler.begin(interpreted()?, jit, image, counters.as_ref())
             }
         };
         Ok((prepared, counters))
@@ -121,14 +133,6 @@ impl Code {
         match self {
             Self::Jit(_) => Engine::Jit,
             Self::Interp(_) => Engine::Interp,
-        }
-    }
-
-    /// What goes into the slots of a program array.
-    pub(crate) fn entry(&self) -> ProgEntry {
-        match self {
-            Self::Jit(compiled) => ProgEntry { native: compiled.entry(), interp: 0 },
-            Self::Interp(prepared) => ProgEntry { native: 0, interp: prepared.entry() },
         }
     }
 

@@ -34,6 +34,7 @@ pub(crate) fn run(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Outcome,
     // From here until the program has ended nobody uses the mutable reference; helpers read
     // through this address: `[run-env]`.
     cx.env = ptr::from_mut(env).cast();
+    cx.native = bpf_jit::NATIVE;
     let r0 = match code {
         // SAFETY: [run-context] the context is that of the program's type, `env` is what this
         // crate's helpers ask for, and the CPU is this thread's as long as `on` is borrowed.

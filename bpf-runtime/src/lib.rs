@@ -21,6 +21,7 @@ mod attach;
 mod own;
 
 pub use attach::Hook;
+pub use background::CompilerHold;
 pub use collection::{Object, OpenObject, OpenProgram, ProgramSpecExt};
 pub use data::Data;
 pub use engine::{EngineChoice, EngineError, JitMode};

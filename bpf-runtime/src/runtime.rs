@@ -12,6 +12,7 @@ use bpf_maps::cpu::Cpus;
 use bpf_maps::reclaim::RunsItself;
 use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
 
+use crate::background::CompilerHold;
 use crate::engine::{EngineChoice, Engines, JitMode};
 use crate::error::Error;
 use crate::objects::Registry;
@@ -249,6 +250,13 @@ impl Runtime {
     /// Whether programs that are loaded now count as compiled.
     pub fn jit_enabled(&self) -> bool {
         self.shared.compiles()
+    }
+
+    /// Holds up the compiler that works in the [background](JitMode::Background), until the result is
+    /// dropped: programs that are loaded meanwhile are interpreted, unless
+    /// [`settle`](crate::Program::settle) or a link has them compiled. For tests and measurements.
+    pub fn hold_compiler(&self) -> CompilerHold {
+        CompilerHold::new(self.shared.engines.compiler())
     }
 
     /// How many bytes of the memory for compiled code are free; `None` if there is no compiler.

@@ -20,6 +20,7 @@ const UNSAFE: &[&str] = &[
     "bpf-interp/src/detour.rs",
     "bpf-interp/src/memory/checked.rs",
     "bpf-interp/src/memory/host.rs",
+    "bpf-interp/src/native.rs",
     "bpf-jit/src/abi.rs",
     "bpf-jit/src/checked.rs",
     "bpf-jit/src/code.rs",

@@ -1,10 +1,10 @@
 //! Programs for the tests of maps that hold programs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 use bpf_abi::Errno;
-use bpf_abi::exec::{Engine, ProgArrayOwner, ProgEntry, Runnable};
+use bpf_abi::exec::{Engine, EntryHolder, ProgArrayOwner, ProgEntry, Runnable};
 use bpf_abi::id::ProgId;
 use bpf_abi::image::Image;
 use bpf_abi::prog::{AttachType, ProgType};
@@ -16,6 +16,8 @@ pub(crate) struct FakeProgram {
     pub(crate) owner: ProgArrayOwner,
     pub(crate) slots: AtomicI32,
     pub(crate) refuses: Option<Errno>,
+    pub(crate) compiled: Mutex<bool>,
+    arrays: Mutex<Vec<Weak<dyn EntryHolder>>>,
 }
 
 impl FakeProgram {
@@ -29,7 +31,16 @@ impl FakeProgram {
             sleepable: false,
             attach_func: 0,
         };
-        Self { id, owner, slots: AtomicI32::new(0), refuses: None }
+        let (compiled, arrays) = (Mutex::new(true), Mutex::default());
+        Self { id, owner, slots: AtomicI32::new(0), refuses: None, compiled, arrays }
+    }
+
+    /// Is compiled from now on, and says so.
+    pub(crate) fn compile(&self) {
+        *self.compiled.lock().unwrap() = true;
+        for array in self.arrays.lock().unwrap().iter().filter_map(Weak::upgrade) {
+            array.refresh();
+        }
     }
 }
 
@@ -39,9 +50,13 @@ impl Runnable for FakeProgram {
     }
 
     fn entry(&self) -> ProgEntry {
+        let number = u64::from(self.id) << 8;
         match self.owner.engine {
-            Engine::Jit => ProgEntry { native: u64::from(self.id) << 8, interp: 0 },
-            Engine::Interp => ProgEntry { native: 0, interp: u64::from(self.id) << 8 },
+            Engine::Jit if *self.compiled.lock().unwrap() => {
+                ProgEntry { native: number, interp: 0 }
+            }
+            Engine::Jit => ProgEntry { native: number + 1, interp: number + 2 },
+            Engine::Interp => ProgEntry { native: 0, interp: number },
         }
     }
 
@@ -53,10 +68,11 @@ impl Runnable for FakeProgram {
         panic!("a map asked for an image")
     }
 
-    fn enter_prog_array(&self) -> Result<(), Errno> {
+    fn enter_prog_array(&self, array: &Arc<dyn EntryHolder>) -> Result<(), Errno> {
         if let Some(errno) = self.refuses {
             return Err(errno);
         }
+        self.arrays.lock().unwrap().push(Arc::downgrade(array));
         self.slots.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

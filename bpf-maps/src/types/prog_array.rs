@@ -4,20 +4,23 @@
 //!   native   +---------+---------+---------+     compiled code loads the entry and jumps
 //!            | entry   | 0       | entry   |
 //!            +---------+---------+---------+
-//!   interp   +---------+---------+---------+     the interpreter loads what it made of it
-//!            | 0       | 0       | 0       |
+//!   interp   +---------+---------+---------+     the interpreter loads what it made of it; if that
+//!            | program | 0       | 0       |     is nothing, it leaves by the entry
 //!            +---------+---------+---------+
 //!   programs | Arc     | None    | Arc     |     who keeps them alive, behind a lock
 //! ```
 //!
-//! A slot is one word, exchanged while programs run: a tail call finds the old program, the
-//! next one, or none. A program taken out is kept until every program that runs now has ended.
+//! Words are exchanged while programs run: a tail call finds the old program, the next one, or
+//! none. A program taken out is kept until every program that runs now has ended.
+//!
+//! A program that is interpreted until its code is there has both words. When it is compiled, its
+//! slots are [refreshed](EntryHolder::refresh), and chains that come by later go on in its code.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bpf_abi::Errno;
-use bpf_abi::exec::{ProgArrayOwner, ProgEntry, Runnable};
+use bpf_abi::exec::{EntryHolder, ProgArrayOwner, ProgEntry, Runnable};
 use bpf_abi::map::{MapLayout, UpdateFlags};
 
 use crate::bytes::Memory;
@@ -32,11 +35,40 @@ use crate::world::World;
 #[derive(Debug)]
 pub struct ProgArray {
     core: MapCore,
+    slots: Arc<Slots>,
+    owner: OnceLock<ProgArrayOwner>,
+    cpus: Cpus,
+}
+
+/// What programs in the array know of it.
+#[derive(Debug)]
+struct Slots {
     native: Memory,
     interp: Memory,
     programs: Mutex<Vec<Option<Arc<dyn Runnable>>>>,
-    owner: OnceLock<ProgArrayOwner>,
-    cpus: Cpus,
+}
+
+impl Slots {
+    /// What a slot says is this program, or none.
+    ///
+    /// Native first: a tail call in the interpreter that finds nothing in `interp` finds there a
+    /// program that is, or was just now, in the slot.
+    fn store(&self, slot: usize, program: Option<&Arc<dyn Runnable>>) {
+        let entry = program.map_or(ProgEntry::default(), |program| program.entry());
+        self.native[slot].store(entry.native, Ordering::Release);
+        self.interp[slot].store(entry.interp, Ordering::Release);
+    }
+}
+
+impl EntryHolder for Slots {
+    fn refresh(&self) {
+        let programs = hold(&self.programs);
+        for (slot, program) in programs.iter().enumerate() {
+            if program.is_some() {
+                self.store(slot, program.as_ref());
+            }
+        }
+    }
 }
 
 impl ProgArray {
@@ -44,9 +76,9 @@ impl ProgArray {
     pub(crate) fn new(shape: MapShape, world: &World) -> Result<Self, MapError> {
         let slots = u64::from(shape.max_entries);
         let (native, interp) = (Memory::new(slots, 64)?, Memory::new(slots, 64)?);
-        let (programs, owner) = (Mutex::new(Vec::new()), OnceLock::new());
+        let slots = Arc::new(Slots { native, interp, programs: Mutex::new(Vec::new()) });
         let cpus = world.cpus().clone();
-        Ok(Self { core: MapCore::new(shape), native, interp, programs, owner, cpus })
+        Ok(Self { core: MapCore::new(shape), slots, owner: OnceLock::new(), cpus })
     }
 
     /// What its programs have in common, once there was one.
@@ -101,19 +133,20 @@ impl ProgArray {
         self.check_index(index)?;
         self.bind(&program.owner())?;
         let refused = |errno| MapError::ProgramRefused { id: program.id(), errno };
-        program.enter_prog_array().map_err(refused)?;
+        let slots: Arc<dyn EntryHolder> = Arc::<Slots>::clone(&self.slots);
+        program.enter_prog_array(&slots).map_err(refused)?;
         self.exchange(index, Some(program));
         Ok(())
     }
 
     /// The program in a slot.
     pub fn get(&self, index: u32) -> Option<Arc<dyn Runnable>> {
-        hold(&self.programs).get(index as usize)?.clone()
+        hold(&self.slots.programs).get(index as usize)?.clone()
     }
 
     /// Empties every slot.
     pub fn clear(&self) {
-        let filled = hold(&self.programs).len();
+        let filled = hold(&self.slots.programs).len();
         for index in (0..self.shape().max_entries).take(filled) {
             self.exchange(index, None);
         }
@@ -130,14 +163,13 @@ impl ProgArray {
     /// Puts a program, or none, into a slot that there is; whether there was one.
     fn exchange(&self, index: u32, program: Option<Arc<dyn Runnable>>) -> bool {
         let slot = index as usize;
-        let entry = program.as_ref().map_or(ProgEntry::default(), |program| program.entry());
         let old = {
-            let mut programs = hold(&self.programs);
+            let mut programs = hold(&self.slots.programs);
             if programs.len() <= slot {
                 programs.resize(slot + 1, None);
             }
-            self.native[slot].store(entry.native, Ordering::Release);
-            self.interp[slot].store(entry.interp, Ordering::Release);
+            // Asked for its entry under the lock: if it changes, the slots are refreshed later.
+            self.slots.store(slot, program.as_ref());
             std::mem::replace(&mut programs[slot], program)
         };
         let Some(old) = old else { return false };
@@ -154,8 +186,8 @@ impl Map for ProgArray {
 
     fn layout(&self) -> MapLayout {
         MapLayout::ProgArray {
-            native: self.native.addr(),
-            interp: self.interp.addr(),
+            native: self.slots.native.addr(),
+            interp: self.slots.interp.addr(),
             max_entries: self.shape().max_entries,
         }
     }
@@ -228,7 +260,7 @@ mod tests {
     }
 
     fn words(array: &ProgArray) -> Vec<(u64, u64)> {
-        let words = array.native.iter().zip(array.interp.iter());
+        let words = array.slots.native.iter().zip(array.slots.interp.iter());
         words.map(|(n, i)| (n.load(Ordering::Relaxed), i.load(Ordering::Relaxed))).collect()
     }
 
@@ -244,6 +276,22 @@ mod tests {
         assert_eq!(words(of(&map)), [(0, 0); 3]);
         assert_eq!(map.host().delete(&[1, 0, 0, 0]), Err(MapError::NotFound));
         assert_eq!(map.host().delete(&[3, 0, 0, 0]).unwrap_err().errno(), Errno::E2BIG);
+    }
+
+    #[test]
+    fn a_program_that_is_compiled_later_is_entered_anew() {
+        let (_, map) = array(3);
+        let program = Arc::new(FakeProgram::xdp(7));
+        *program.compiled.lock().unwrap() = false;
+        for index in [0, 2] {
+            of(&map).set(index, Arc::clone(&program) as Arc<dyn Runnable>, NONE).unwrap();
+        }
+        assert_eq!(words(of(&map)), [(0x701, 0x702), (0, 0), (0x701, 0x702)]);
+        of(&map).set(2, Arc::new(FakeProgram::xdp(8)), NONE).unwrap();
+        program.compile();
+        assert_eq!(words(of(&map)), [(0x700, 0), (0, 0), (0x800, 0)]);
+        drop(map);
+        program.compile();
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bpf_abi::errno::Errno;
-use bpf_abi::exec::{Engine, ProgArrayOwner, ProgCounters, ProgEntry, Runnable};
+use bpf_abi::exec::{Engine, EntryHolder, ProgArrayOwner, ProgCounters, ProgEntry, Runnable};
 use bpf_abi::id::{MapId, ProgId};
 use bpf_abi::image::Image;
 use bpf_abi::limits::OBJ_NAME_LEN;
@@ -252,7 +252,7 @@ impl ProgramObject {
         self.code.as_ref().expect("code is taken out when the program is dropped, and not before")
     }
 
-    /// What the engine made of it; waits for the compiler.
+    /// What the engine made of it; compiles it if that is to be done.
     pub(crate) fn code(&self) -> &Code {
         self.prepared().finally()
     }
@@ -293,12 +293,12 @@ impl Runnable for ProgramObject {
         &self.image
     }
 
-    fn enter_prog_array(&self) -> Result<(), Errno> {
-        // Compiled chains could not go on in a program that is not.
-        if self.spec.prog_type == ProgType::Ext || self.prepared().is_stuck() {
+    fn enter_prog_array(&self, array: &Arc<dyn EntryHolder>) -> Result<(), Errno> {
+        if self.spec.prog_type == ProgType::Ext {
             return Err(Errno::EINVAL);
         }
         let membership = self.gate.enter_prog_array().map_err(Refusal::errno)?;
+        self.prepared().enter(array).map_err(|_| Errno::ENOMEM)?;
         self.memberships().push(membership);
         Ok(())
     }
@@ -399,7 +399,7 @@ impl Program {
         &self.object.verified
     }
 
-    /// Waits until it is compiled, if it is to be; returns which engine runs it from then on.
+    /// Compiles it now if that is still to be done; returns which engine runs it from now on.
     pub fn settle(&self) -> Engine {
         self.object.code().engine()
     }
