@@ -311,8 +311,9 @@ unsafe fn to_the_end(end: End, start: &Start<'_, Interp>, cx: *mut RunCx) -> Res
     match end {
         End::Returned(value) => Ok(value),
         // SAFETY: [prog-entry] the run has just found it in a slot.
-        End::Left { entry, ctx } => unsafe { native::enter(cx, entry, ctx) }
-            .map_err(|kind| Fault { pc: start.at, kind }),
+        End::Left { entry, ctx } => {
+            unsafe { native::enter(cx, entry, ctx) }.map_err(|kind| Fault { pc: start.at, kind })
+        }
     }
 }
 
@@ -566,13 +567,7 @@ impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
         Ok((value != LOAD_PACKET_FAILED).then_some(value))
     }
 
-    fn tail_call(
-        &mut self,
-        program: &'p Interp,
-        op: Op,
-        map: u64,
-        index: u32,
-    ) -> Next<'p, Interp> {
+    fn tail_call(&mut self, program: &'p Interp, op: Op, map: u64, index: u32) -> Next<'p, Interp> {
         let next = self.next_program(program, op, map, index).unwrap_or(Next::Nowhere);
         match &next {
             Next::Nowhere => program.count(|counters| &counters.fallen_through),

@@ -154,11 +154,7 @@ unsafe extern "C" fn go_on(cx: *mut RunCx, args: *const NativeArgs, address: u64
 /// `[prog-entry]`: `address` is that of a body, or of the slot before it, which is kept as long as
 /// this runs; `[run-context]`: the arguments are what it takes, and `cx` is the run's.
 #[unsafe(naked)]
-unsafe extern "C" fn enter_counting(
-    cx: *mut RunCx,
-    args: *const NativeArgs,
-    address: u64,
-) -> u64 {
+unsafe extern "C" fn enter_counting(cx: *mut RunCx, args: *const NativeArgs, address: u64) -> u64 {
     core::arch::naked_asm!(
         "push rbp",
         "mov rbp, rsp",

@@ -229,8 +229,7 @@ impl Compiler {
         image: &Arc<Image>,
         counters: Option<&Arc<ProgCounters>>,
     ) -> Prepared {
-        let work =
-            Work { jit: jit.clone(), image: Arc::clone(image), counters: counters.cloned() };
+        let work = Work { jit: jit.clone(), image: Arc::clone(image), counters: counters.cloned() };
         let later = Arc::new(Later {
             code: OnceLock::new(),
             work: Mutex::new(Some(work)),

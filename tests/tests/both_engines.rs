@@ -1,0 +1,226 @@
+//! Chains of programs of which some are compiled and some are not yet: what comes of them does not
+//! depend on how far the compiler is.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bpf_abi::exec::Engine;
+use bpf_abi::map::{MapInit, MapInitValue, MapSpec, MapType, UpdateFlags};
+use bpf_abi::prog::ProgType;
+use bpf_abi::spec::ObjectSpec;
+use bpf_fuzz::random::Random;
+use bpf_runtime::{EngineChoice, JitMode, Object, Runtime};
+use bpf_tests::text;
+
+const PACKET: [u8; 64] = [0; 64];
+
+/// How many programs a chain has: one more than can run.
+const LINKS: u32 = 35;
+
+/// How a program of a chain comes to the next one.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// By a number that is known when it is loaded.
+    Known,
+    /// By one that is not.
+    Computed,
+    /// From a function, to which the next program returns.
+    Function,
+    /// So too, and then a helper calls a function of the program.
+    FunctionThenLoop,
+}
+
+const WAYS: [Way; 4] = [Way::Known, Way::Computed, Way::Function, Way::FunctionThenLoop];
+
+/// The program at place `n`: counts, mixes its place into what the programs before it left, and goes
+/// on with the next one.
+fn link(n: u32, way: Way) -> String {
+    let mut text = format!(
+        "
+        r6 = r1
+        *(u32 *)(r10 -4) = 0
+        r1 = map[path] ll
+        r2 = r10
+        r2 += -4
+        call bpf_map_lookup_elem
+        if r0 == 0 goto none
+        r1 = 1
+        lock *(u64 *)(r0 +0) += r1
+        r1 = *(u64 *)(r0 +8)
+        r1 *= 31
+        r1 += {n}
+        *(u64 *)(r0 +8) = r1
+        none: r1 = r6
+        "
+    );
+    let (next, missed) = (n + 1, 100 + n);
+    let jump = format!(
+        "r2 = map[jumps] ll
+         r3 = {next}
+         call bpf_tail_call
+         r0 = {missed}
+         exit"
+    );
+    let end = match way {
+        Way::Known => jump,
+        // The interface's queue, which is 0.
+        Way::Computed => {
+            let computed = format!("r3 = *(u32 *)(r1 +16)\nr3 += {next}");
+            jump.replace(&format!("r3 = {next}"), &computed)
+        }
+        Way::Function => format!("call jump\nr0 += 1000\nexit\njump: {jump}"),
+        Way::FunctionThenLoop => format!(
+            "call jump
+             r7 = r0
+             *(u64 *)(r10 -16) = 0
+             r1 = 5
+             r2 = body ll
+             r3 = r10
+             r3 += -16
+             r4 = 0
+             call bpf_loop
+             r0 = *(u64 *)(r10 -16)
+             r0 += r7
+             exit
+             jump: {jump}
+             body:
+             r3 = *(u64 *)(r2 +0)
+             r3 += 1
+             *(u64 *)(r2 +0) = r3
+             r0 = 0
+             exit"
+        ),
+    };
+    text.push_str(&end);
+    text
+}
+
+fn name(n: u32) -> String {
+    format!("link{n}")
+}
+
+/// Chains of these ways, in their array when they are loaded.
+fn chain(way: impl Fn(u32) -> Way) -> ObjectSpec {
+    let mut jumps = MapSpec::new("jumps", MapType::ProgArray, 4, 4, LINKS + 1);
+    let init =
+        |n: u32| MapInit { key: n.to_le_bytes().to_vec(), value: MapInitValue::Program(name(n)) };
+    jumps.init = (0..LINKS).map(init).collect();
+    let maps = vec![jumps, MapSpec::new("path", MapType::Array, 4, 16, 1)];
+    let links: Vec<_> = (0..LINKS).map(|n| (name(n), link(n, way(n)))).collect();
+    let links: Vec<_> = links.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let mut object = text::object(ProgType::Xdp, maps, &links).unwrap();
+    text::add_types(&mut object).unwrap();
+    object
+}
+
+/// What came of a chain: the result, the tail calls, what the programs counted and left.
+fn run(object: &Object) -> (u32, u32, Vec<u8>) {
+    let path = object.map("path").unwrap();
+    path.update(&[0; 4], &[0; 16], UpdateFlags::empty()).unwrap();
+    let first = object.program("link0").unwrap();
+    let mut packet = first.packet(&PACKET).unwrap();
+    let result = first.run(&mut packet).unwrap();
+    (result, packet.tail_calls(), path.lookup(&[0; 4]).unwrap().unwrap())
+}
+
+fn runs(object: &Object) -> u64 {
+    let path = object.map("path").unwrap().lookup(&[0; 4]).unwrap().unwrap();
+    u64::from_le_bytes(path[..8].try_into().unwrap())
+}
+
+fn in_the_background() -> Option<Runtime> {
+    Runtime::builder().engine(EngineChoice::Jit).jit(JitMode::Background).cpus(4).build().ok()
+}
+
+/// What the chain comes to where every program is compiled as it is loaded.
+fn eagerly(spec: &ObjectSpec) -> (u32, u32, Vec<u8>) {
+    let runtime = Runtime::builder().engine(EngineChoice::Jit).build().unwrap();
+    let object = runtime.open(spec.clone()).load().unwrap();
+    let ran = run(&object);
+    assert_eq!((ran.1, runs(&object)), (33, 34));
+    ran
+}
+
+#[test]
+fn a_chain_of_both_engines_in_any_order_is_the_same_chain() {
+    let Some(runtime) = in_the_background() else { return };
+    let mut random = Random::new(7);
+    for round in 0..24 {
+        // First each way alone, then all of them.
+        let alone = WAYS.get(round % 8).copied();
+        let ways: Vec<Way> =
+            (0..LINKS).map(|_| alone.unwrap_or_else(|| random.pick(&WAYS))).collect();
+        let spec = chain(|n| ways[n as usize]);
+        let expected = eagerly(&spec);
+        let hold = runtime.hold_compiler();
+        let object = runtime.open(spec).load().unwrap();
+        assert_eq!(run(&object), expected, "interpreted, {ways:?}");
+        let mut order = String::new();
+        for n in 0..LINKS {
+            let compiled = match round / 8 {
+                0 => n % 2 == 0,
+                1 => n % 2 == 1,
+                _ => random.chance(50),
+            };
+            if compiled {
+                assert_eq!(object.program(&name(n)).unwrap().settle(), Engine::Jit);
+            }
+            write!(order, "{}", if compiled { 'N' } else { 'I' }).unwrap();
+        }
+        assert_eq!(run(&object), expected, "{order}, {ways:?}");
+        drop(hold);
+        for n in 0..LINKS {
+            object.program(&name(n)).unwrap().settle();
+            assert_eq!(run(&object), expected, "{order}, {n} compiled, {ways:?}");
+        }
+    }
+}
+
+#[test]
+fn programs_are_inserted_before_they_are_compiled_and_no_run_is_lost() {
+    let Some(runtime) = in_the_background() else { return };
+    let spec = chain(|n| WAYS[n as usize % 4]);
+    let (expected, ..) = eagerly(&spec);
+    let hold = runtime.hold_compiler();
+    let object = runtime.open(spec).load().unwrap();
+    let array = object.map("jumps").unwrap().prog_array().unwrap();
+    for n in 0..LINKS {
+        array.set(n, &object.program(&name(n)).unwrap()).unwrap();
+    }
+    let first = object.program("link0").unwrap();
+    let rounds = AtomicU64::new(0);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut packet = first.packet(&PACKET).unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    assert_eq!(first.run(&mut packet).unwrap(), expected);
+                    assert_eq!(packet.tail_calls(), 33);
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        wait_for(&rounds, 100);
+        assert_eq!(first.info().engine, Engine::Interp);
+        drop(hold);
+        for n in 0..LINKS {
+            assert_eq!(object.program(&name(n)).unwrap().settle(), Engine::Jit);
+        }
+        let settled = rounds.load(Ordering::Relaxed);
+        wait_for(&rounds, settled + 100);
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(runs(&object), 34 * rounds.load(Ordering::Relaxed));
+}
+
+fn wait_for(rounds: &AtomicU64, count: u64) {
+    let begun = Instant::now();
+    while rounds.load(Ordering::Relaxed) < count && begun.elapsed() < Duration::from_secs(20) {
+        thread::yield_now();
+    }
+}
