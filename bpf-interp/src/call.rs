@@ -310,9 +310,10 @@ unsafe fn run_on_host(start: &Start<'_, Interp>, cx: *mut RunCx) -> Result<u64, 
 unsafe fn to_the_end(end: End, start: &Start<'_, Interp>, cx: *mut RunCx) -> Result<u64, Fault> {
     match end {
         End::Returned(value) => Ok(value),
-        // SAFETY: [prog-entry] the run has just found it in a slot.
         End::Left { entry, ctx } => {
-            unsafe { native::enter(cx, entry, ctx) }.map_err(|kind| Fault { pc: start.at, kind })
+            // SAFETY: [prog-entry] the run has just found it in a slot.
+            let result = unsafe { native::enter(cx, entry, ctx) };
+            result.map_err(|kind| Fault { pc: start.at, kind })
         }
     }
 }

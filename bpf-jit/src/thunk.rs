@@ -38,12 +38,6 @@ const RSI: u8 = 6;
 const RDI: u8 = 7;
 const R15: u8 = 15;
 
-/// Where the run keeps the count of tail calls.
-const TAIL_CALLS: u8 = {
-    assert!(RunCx::TAIL_CALLS_OFFSET < 128, "a displacement of one byte");
-    RunCx::TAIL_CALLS_OFFSET as u8
-};
-
 /// Where things lie in the frame, counted from rbp.
 const COUNT: i32 = -8;
 const RUN: i32 = -16;
@@ -233,6 +227,7 @@ impl Assembler {
     }
 
     fn interpreted(&mut self, arity: usize, enter: u64, program: u64) {
+        let tail_calls = i32::try_from(RunCx::TAIL_CALLS_OFFSET).expect("the run is small");
         self.enter(FRAME);
         self.store(RUN, ARGS[arity]);
         for (number, at) in (WORDS..).step_by(8).take(ProbeArgs::MOST).enumerate() {
@@ -244,7 +239,8 @@ impl Assembler {
         }
         self.load(RDX, RUN);
         // mov [rdx + tail_calls], r15d
-        self.bytes(&[0x44, 0x89, 0x7a, TAIL_CALLS]);
+        self.bytes(&[0x44, 0x89, 0x7a]);
+        self.displacement(tail_calls);
         // mov rdi, program
         self.bytes(&[0x48, 0xbf]);
         self.bytes(&program.to_le_bytes());
@@ -257,7 +253,8 @@ impl Assembler {
         self.bytes(&[0xff, 0xd0]);
         self.load(RSI, RUN);
         // mov r15d, [rsi + tail_calls]
-        self.bytes(&[0x44, 0x8b, 0x7e, TAIL_CALLS]);
+        self.bytes(&[0x44, 0x8b, 0x7e]);
+        self.displacement(tail_calls);
         self.leave();
         // test rdx, rdx; je to the last; mov rdi, rax; jmp rdx; ret
         self.bytes(&[0x48, 0x85, 0xd2, 0x74, 0x05, 0x48, 0x89, 0xc7, 0xff, 0xe2, 0xc3]);
