@@ -150,7 +150,7 @@ pub struct BoundHelper {
 }
 
 /// What verification learnt about one instruction, true of every path that reaches it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Note {
     /// What a load, store or atomic touches.
     pub memory: MemoryClass,

@@ -7,7 +7,7 @@ use crate::slot::Slot;
 
 /// Instructions, one entry a slot: a two-slot immediate is followed by
 /// [`Insn::SecondSlot`], so that an index is a [`Pc`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Program {
     insns: Vec<Insn>,
 }

@@ -3,7 +3,7 @@
 use bpf_abi::exec::{InterpFn, NativeFn, RunCx};
 use bpf_abi::image::Image;
 
-use crate::error::CompileError;
+use crate::error::{CacheError, CompileError};
 
 /// How a JIT is set up.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,73 @@ pub struct JitOptions {
     pub check: bool,
     /// How entry slots are changed while programs run.
     pub slots: SlotMode,
+    /// Where code is kept for programs that are compiled again.
+    pub cache: Option<CodeCache>,
+}
+
+/// Compiled code that is kept: on this target there is none to keep.
+#[derive(Clone, Debug)]
+pub struct CodeCache;
+
+/// What a cache has done so far: on this target nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// How often code was asked for and there.
+    pub hits: u64,
+    /// How often it was asked for and had to be compiled.
+    pub misses: u64,
+    /// How many entries were put in.
+    pub stored: u64,
+    /// How many entries were not what they should be.
+    pub refused: u64,
+    /// How many entries could not be written to the directory.
+    pub failed: u64,
+    /// How many entries are in memory.
+    pub entries: usize,
+    /// How much memory they take, in bytes.
+    pub bytes: usize,
+}
+
+impl CodeCache {
+    /// How much memory a cache takes where nobody says how much it may, in bytes.
+    pub const DEFAULT_MEMORY: usize = 16 << 20;
+
+    /// How much a directory holds where nobody says how much it may, in bytes.
+    pub const DEFAULT_DISK: u64 = 256 << 20;
+
+    /// A cache that stays empty.
+    pub const fn in_memory(_: usize) -> Self {
+        Self
+    }
+
+    /// Fails: there is no JIT on this target.
+    ///
+    /// # Errors
+    ///
+    /// Always returns [`CacheError::NoJit`].
+    pub fn on_disk(_: impl AsRef<std::path::Path>) -> Result<Self, CacheError> {
+        Err(CacheError::NoJit)
+    }
+
+    /// Fails: there is no JIT on this target.
+    ///
+    /// # Errors
+    ///
+    /// Always returns [`CacheError::NoJit`].
+    pub fn on_disk_within(_: impl AsRef<std::path::Path>, _: u64) -> Result<Self, CacheError> {
+        Err(CacheError::NoJit)
+    }
+
+    /// The directory it keeps code in: none.
+    pub const fn directory(&self) -> Option<&std::path::Path> {
+        None
+    }
+
+    /// What it has done so far: nothing.
+    pub fn stats(&self) -> CacheStats {
+        CacheStats::default()
+    }
 }
 
 /// How entry slots are changed while programs run.
@@ -63,6 +130,15 @@ impl Jit {
     ///
     /// There is no `Jit` to call this on.
     pub const fn compile(&self, _: &Image) -> Result<Compiled, CompileError> {
+        match *self {}
+    }
+
+    /// The code of a program, if it is kept.
+    pub const fn cached(
+        &self,
+        _: &Image,
+        _: Option<&std::sync::Arc<bpf_abi::exec::ProgCounters>>,
+    ) -> Option<Compiled> {
         match *self {}
     }
 

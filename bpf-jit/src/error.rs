@@ -1,4 +1,6 @@
-//! Why a program could not be compiled.
+//! Why a program could not be compiled, or its code not be kept.
+
+use std::path::PathBuf;
 
 use bpf_isa::Pc;
 use thiserror::Error;
@@ -61,4 +63,32 @@ pub enum CompileError {
         /// What it says.
         what: String,
     },
+}
+
+/// Why there can be no cache in a directory.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// The directory cannot be made or opened.
+    #[error("no code can be kept in {}", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        cause: std::io::Error,
+    },
+
+    /// Somebody else could put code there, which would then be run.
+    #[error("code in {} cannot be trusted: {why}", .path.display())]
+    Untrusted {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+
+    /// Code is made for x86-64 Linux alone.
+    #[error("no JIT on this target, so no code to be kept")]
+    NoJit,
 }

@@ -16,12 +16,18 @@ use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::FunctionBuilderContext;
 
 use crate::abi::{self, Name};
+use crate::cache::CodeCache;
+#[cfg(debug_assertions)]
+use crate::cache::entry;
 use crate::code::{Arena, Chunk};
 use crate::error::CompileError;
 use crate::finish::{LINE, finish};
+use crate::input::Input;
+use crate::key::{EngineId, Key};
 use crate::layout::Layout;
 use crate::lower::{self, Mode, Unit};
 use crate::slot::{self, EntrySlot};
+use crate::unplaced::{Assembly, Fixup, Part, Piece, Placed, Unplaced};
 
 /// Programs of more instructions are compiled without optimisation.
 const MAX_OPTIMIZED: usize = 50_000;
@@ -37,16 +43,19 @@ pub struct JitOptions {
     pub check: bool,
     /// How entry slots are changed while programs run.
     pub slots: SlotMode,
+    /// Where code is kept for programs that are compiled again; nowhere if there is none.
+    pub cache: Option<CodeCache>,
 }
 
 impl Default for JitOptions {
     fn default() -> Self {
-        Self { reserve: 256 << 20, optimize: true, check: false, slots: SlotMode::Word }
+        let (optimize, check) = (true, false);
+        Self { reserve: 256 << 20, optimize, check, slots: SlotMode::Word, cache: None }
     }
 }
 
 /// How entry slots are changed while programs run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SlotMode {
     /// A slot is a nop or a jump, exchanged as a whole. An idle slot costs nothing.
     #[default]
@@ -66,8 +75,8 @@ pub enum SlotMode {
 pub struct Jit {
     arena: Arc<Arena>,
     options: JitOptions,
-    fast: OwnedTargetIsa,
-    plain: Arc<OnceLock<OwnedTargetIsa>>,
+    fast: Arc<Target>,
+    plain: Arc<OnceLock<Target>>,
 }
 
 impl fmt::Debug for Jit {
@@ -84,7 +93,8 @@ impl Jit {
     /// Returns an error on other targets than x86-64 Linux, or if the system gives no memory for
     /// code.
     pub fn new(options: JitOptions) -> Result<Self, CompileError> {
-        let fast = target(if options.optimize { "speed" } else { "none" }, options.check)?;
+        let level = if options.optimize { "speed" } else { "none" };
+        let fast = Arc::new(Target::new(level, options.check)?);
         let arena = Arc::new(Arena::new(options.reserve)?);
         Ok(Self { arena, options, fast, plain: Arc::default() })
     }
@@ -112,19 +122,76 @@ impl Jit {
         self.compile_as(image, Mode::Counted, Some(counters))
     }
 
-    /// Compiles a program to code that does what `mode` says besides.
+    /// The code of a program, if it was compiled before and is kept: see [`CodeCache`]. With
+    /// `counters` the code counts its runs and its tail calls there.
+    pub fn cached(&self, image: &Image, counters: Option<&Arc<ProgCounters>>) -> Option<Compiled> {
+        let cache = self.options.cache.as_ref()?;
+        let mode = if counters.is_some() { Mode::Counted } else { Mode::Plain };
+        let input = self.input(image, mode);
+        self.kept(cache, &self.key(&input).ok()?, image, counters)
+    }
+
+    /// Compiles a program to code that does what `mode` says besides, if it is not kept.
     pub(crate) fn compile_as(
         &self,
         image: &Image,
         mode: Mode,
         counters: Option<Arc<ProgCounters>>,
     ) -> Result<Compiled, CompileError> {
-        let layout = Layout::new(image, mode == Mode::Checked)?;
-        let isa = self.target(image)?;
-        let mut unit = Assembly::new(self.options.slots);
-        self.generate(image, &layout, &isa, mode, |ir, part| {
+        let input = self.input(image, mode);
+        let Some(cache) = &self.options.cache else {
+            let code = self.translate(&input)?;
+            return self.settle(&code, image, counters);
+        };
+        let key = self.key(&input)?;
+        if let Some(compiled) = self.kept(cache, &key, image, counters.as_ref()) {
+            return Ok(compiled);
+        }
+        cache.miss();
+        let code = Arc::new(self.translate(&input)?);
+        cache.put(&key, &code);
+        self.settle(&code, image, counters)
+    }
+
+    /// What the code of a program is made of.
+    pub(crate) fn input<'a>(&self, image: &'a Image, mode: Mode) -> Input<'a> {
+        Input::new(image, &self.arena, mode, self.options.slots)
+    }
+
+    /// What code that is made of `input` is kept by.
+    pub(crate) fn key(&self, input: &Input<'_>) -> Result<Key, CompileError> {
+        Ok(Key::new(self.target(input)?.id(), input))
+    }
+
+    fn kept(
+        &self,
+        cache: &CodeCache,
+        key: &Key,
+        image: &Image,
+        counters: Option<&Arc<ProgCounters>>,
+    ) -> Option<Compiled> {
+        let code = cache.get(key)?;
+        match self.settle(&code, image, counters.cloned()) {
+            Ok(compiled) => {
+                cache.hit();
+                Some(compiled)
+            }
+            Err(CompileError::OutOfCodeMemory { .. }) => None,
+            Err(_) => {
+                cache.refuse(key);
+                None
+            }
+        }
+    }
+
+    /// Makes code.
+    pub(crate) fn translate(&self, input: &Input<'_>) -> Result<Unplaced, CompileError> {
+        let layout = Layout::new(input, input.mode == Mode::Checked)?;
+        let isa = &self.target(input)?.isa;
+        let mut unit = Assembly::new(input.slots);
+        generate(input, &layout, isa, |ir, part| {
             let mut cx = Context::for_function(ir);
-            let code = cx.compile(&*isa, &mut ControlPlane::default());
+            let code = cx.compile(&**isa, &mut ControlPlane::default());
             let code = code.map_err(|error| CompileError::Codegen {
                 function: part.function(),
                 what: format!("{:?}", error.inner),
@@ -156,7 +223,37 @@ impl Jit {
             }
             Ok(())
         })?;
-        unit.finish(&self.arena, image, &layout, counters)
+        let arities = layout.functions.iter().map(|function| function.arity).collect();
+        let is_c = layout.functions.first().is_some_and(|main| main.is_c);
+        let code = unit.finish(arities, is_c);
+        debug_assert_eq!(code.flaw(), None);
+        Ok(code)
+    }
+
+    /// Puts code in its place.
+    fn settle(
+        &self,
+        code: &Unplaced,
+        image: &Image,
+        counters: Option<Arc<ProgCounters>>,
+    ) -> Result<Compiled, CompileError> {
+        // Where nobody waits for code, all of it comes by way of its written form: whatever is
+        // tested is tested so.
+        #[cfg(debug_assertions)]
+        let code = &entry::reread(code);
+        let Placed { chunk, keep } = code.place(&self.arena, image, counters)?;
+        let name = |number: usize| Some(image.subprogs.get(number)?.name.clone());
+        let names = (0..code.arities.len()).map(|number| name(number).unwrap_or_default());
+        Ok(Compiled {
+            main: chunk.address() + code.pieces.first().map_or(0, |main| main.start as u64),
+            chunk,
+            direct: AtomicBool::new(code.is_c),
+            pieces: Arc::clone(&code.pieces),
+            names: names.collect(),
+            arities: Arc::clone(&code.arities),
+            slots: code.slots,
+            keep,
+        })
     }
 
     /// What a program is before code is made of it: the code generator's own text, unoptimised.
@@ -165,10 +262,10 @@ impl Jit {
     ///
     /// As [`compile`](Self::compile).
     pub fn clif(&self, image: &Image) -> Result<String, CompileError> {
-        let layout = Layout::new(image, false)?;
-        let isa = self.target(image)?;
+        let input = self.input(image, Mode::Plain);
+        let layout = Layout::new(&input, false)?;
         let mut text = String::new();
-        self.generate(image, &layout, &isa, Mode::Plain, |ir, _| {
+        generate(&input, &layout, &self.target(&input)?.isa, |ir, _| {
             if !text.is_empty() {
                 text.push('\n');
             }
@@ -176,39 +273,6 @@ impl Jit {
             Ok(())
         })?;
         Ok(text)
-    }
-
-    /// Hands each function of a program to `consume`.
-    fn generate(
-        &self,
-        image: &Image,
-        layout: &Layout,
-        isa: &OwnedTargetIsa,
-        mode: Mode,
-        mut consume: impl FnMut(cranelift_codegen::ir::Function, Part) -> Result<(), CompileError>,
-    ) -> Result<(), CompileError> {
-        let unit = Unit { image, layout, arena: &self.arena, config: isa.frontend_config(), mode };
-        let mut cx = FunctionBuilderContext::new();
-        for number in 0..layout.functions.len() {
-            let mut ir = cranelift_codegen::ir::Function::new();
-            ir.name = cranelift_codegen::ir::UserFuncName::User(
-                Name::Function(u32::try_from(number).unwrap_or(u32::MAX)).external(),
-            );
-            lower::function(unit, number, &mut ir, &mut cx)?;
-            consume(ir, Part::Function(number))?;
-        }
-        for number in 0..layout.functions.len() {
-            if !layout.functions[number].is_callback {
-                continue;
-            }
-            let mut ir = cranelift_codegen::ir::Function::new();
-            ir.name = cranelift_codegen::ir::UserFuncName::User(
-                Name::Callback(u32::try_from(number).unwrap_or(u32::MAX)).external(),
-            );
-            lower::callback(unit, number, &mut ir, &mut cx);
-            consume(ir, Part::Callback(number))?;
-        }
-        Ok(())
     }
 
     pub(crate) const fn arena(&self) -> &Arc<Arena> {
@@ -220,15 +284,64 @@ impl Jit {
         self.arena.free().0
     }
 
-    fn target(&self, image: &Image) -> Result<OwnedTargetIsa, CompileError> {
-        if image.program.len() <= MAX_OPTIMIZED {
-            return Ok(Arc::clone(&self.fast));
+    /// What makes code of `input`.
+    fn target(&self, input: &Input<'_>) -> Result<&Target, CompileError> {
+        if input.program.len() <= MAX_OPTIMIZED {
+            return Ok(&self.fast);
         }
         if let Some(plain) = self.plain.get() {
-            return Ok(Arc::clone(plain));
+            return Ok(plain);
         }
-        let plain = target("none", self.options.check)?;
-        Ok(Arc::clone(self.plain.get_or_init(|| plain)))
+        let plain = Target::new("none", self.options.check)?;
+        Ok(self.plain.get_or_init(|| plain))
+    }
+}
+
+/// Hands each function of a program to `consume`.
+fn generate(
+    input: &Input<'_>,
+    layout: &Layout,
+    isa: &OwnedTargetIsa,
+    mut consume: impl FnMut(cranelift_codegen::ir::Function, Part) -> Result<(), CompileError>,
+) -> Result<(), CompileError> {
+    let config = isa.frontend_config();
+    let unit = Unit { image: input, layout, config, mode: input.mode };
+    let mut cx = FunctionBuilderContext::new();
+    for number in 0..layout.functions.len() {
+        let mut ir = cranelift_codegen::ir::Function::new();
+        ir.name = cranelift_codegen::ir::UserFuncName::User(
+            Name::Function(u32::try_from(number).unwrap_or(u32::MAX)).external(),
+        );
+        lower::function(unit, number, &mut ir, &mut cx)?;
+        consume(ir, Part::Function(number))?;
+    }
+    for number in 0..layout.functions.len() {
+        if !layout.functions[number].is_callback {
+            continue;
+        }
+        let mut ir = cranelift_codegen::ir::Function::new();
+        ir.name = cranelift_codegen::ir::UserFuncName::User(
+            Name::Callback(u32::try_from(number).unwrap_or(u32::MAX)).external(),
+        );
+        lower::callback(unit, number, &mut ir, &mut cx);
+        consume(ir, Part::Callback(number))?;
+    }
+    Ok(())
+}
+
+/// A code generator of Cranelift's, and what tells it from others.
+struct Target {
+    isa: OwnedTargetIsa,
+    id: OnceLock<EngineId>,
+}
+
+impl Target {
+    fn new(opt_level: &str, check: bool) -> Result<Self, CompileError> {
+        Ok(Self { isa: target(opt_level, check)?, id: OnceLock::new() })
+    }
+
+    fn id(&self) -> &EngineId {
+        self.id.get_or_init(|| EngineId::new(&self.isa))
     }
 }
 
@@ -255,147 +368,6 @@ fn target(opt_level: &str, check: bool) -> Result<OwnedTargetIsa, CompileError> 
     isa.map_err(|error| failed(error.to_string()))
 }
 
-/// What a piece of code is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// A function's body, with its slot.
-    Function(usize),
-    /// How helpers call a function.
-    Callback(usize),
-}
-
-impl Part {
-    pub(crate) const fn function(self) -> usize {
-        match self {
-            Self::Function(number) | Self::Callback(number) => number,
-        }
-    }
-
-    /// The size of what is before its first instruction.
-    pub(crate) const fn slot_size(self) -> usize {
-        match self {
-            Self::Function(_) => slot::SIZE,
-            Self::Callback(_) => 0,
-        }
-    }
-
-    fn odd_relocation(self, kind: Reloc) -> CompileError {
-        let what = format!("a relocation of kind {kind:?}");
-        CompileError::Codegen { function: self.function(), what }
-    }
-}
-
-/// Code that is not yet in its place.
-struct Assembly {
-    bytes: Vec<u8>,
-    pieces: Vec<Piece>,
-    fixups: Vec<Fixup>,
-    slots: SlotMode,
-}
-
-/// A piece of code: where it is in its chunk.
-#[derive(Clone, Debug)]
-pub(crate) struct Piece {
-    pub(crate) part: Part,
-    /// Its first byte; of a function, the slot's.
-    pub(crate) start: usize,
-    /// The byte after its last.
-    pub(crate) end: usize,
-    /// Where code of an instruction begins, counted from the body: offset and instruction.
-    pub(crate) places: Vec<(u32, u32)>,
-}
-
-/// An address or a displacement to be filled in.
-#[derive(Clone, Copy, Debug)]
-struct Fixup {
-    at: usize,
-    name: Name,
-    addend: i64,
-}
-
-impl Assembly {
-    const fn new(slots: SlotMode) -> Self {
-        Self { bytes: Vec::new(), pieces: Vec::new(), fixups: Vec::new(), slots }
-    }
-
-    /// Where the first instruction of the next piece will be: after a slot at the beginning of a
-    /// line, so that a call meets one line.
-    fn body(&self, part: Part) -> usize {
-        self.bytes.len().next_multiple_of(LINE) + part.slot_size()
-    }
-
-    /// Appends a piece; returns where its first instruction is.
-    fn add(&mut self, part: Part, code: &[u8], places: Vec<(u32, u32)>) -> usize {
-        let (body, slot) = (self.body(part), part.slot_size());
-        self.bytes.resize(body - slot, 0xcc);
-        if slot > 0 {
-            self.bytes.extend_from_slice(&slot::idle(self.slots));
-        }
-        self.bytes.extend_from_slice(code);
-        let end = self.bytes.len();
-        self.pieces.push(Piece { part, start: body - slot, end, places });
-        body
-    }
-
-    /// Puts the code in its place.
-    fn finish(
-        mut self,
-        arena: &Arc<Arena>,
-        image: &Image,
-        layout: &Layout,
-        counters: Option<Arc<ProgCounters>>,
-    ) -> Result<Compiled, CompileError> {
-        let mut chunk = arena.allocate(self.bytes.len())?;
-        let start_of = |part| {
-            let piece = self.pieces.iter().find(|piece| piece.part == part);
-            piece.map(|piece| chunk.address() + piece.start as u64)
-        };
-        for fixup in std::mem::take(&mut self.fixups) {
-            let failed = |what: &str| CompileError::Codegen {
-                function: 0,
-                what: format!("{:?} {what}", fixup.name),
-            };
-            let target = match fixup.name {
-                Name::Data(symbol) => {
-                    let address = symbol.resolve(image, counters.as_deref());
-                    let address = address.ok_or_else(|| failed("is not there"))?;
-                    let address = address.wrapping_add_signed(fixup.addend);
-                    self.bytes[fixup.at..fixup.at + 8].copy_from_slice(&address.to_le_bytes());
-                    continue;
-                }
-                Name::Function(number) => {
-                    let past = if self.slots == SlotMode::Absent { slot::SIZE } else { 0 };
-                    start_of(Part::Function(number as usize)).map(|start| start + past as u64)
-                }
-                Name::Callback(number) => start_of(Part::Callback(number as usize)),
-                Name::Helper(number) => {
-                    image.helpers.get(number as usize).map(|helper| helper.entry as usize as u64)
-                }
-            };
-            let from = chunk.address() + fixup.at as u64;
-            let distance = target.map(|target| {
-                target.wrapping_add_signed(fixup.addend).wrapping_sub(from).cast_signed()
-            });
-            let Some(Ok(distance)) = distance.map(i32::try_from) else {
-                return Err(failed("is out of reach"));
-            };
-            self.bytes[fixup.at..fixup.at + 4].copy_from_slice(&distance.to_le_bytes());
-        }
-        chunk.fill(&self.bytes);
-        let names = layout.functions.iter().map(|function| function.name.clone()).collect();
-        let arities = layout.functions.iter().map(|function| function.arity).collect();
-        let mut keep: Vec<Arc<dyn Any + Send + Sync>> = Vec::with_capacity(image.maps.len() + 1);
-        keep.extend(image.maps.iter().map(|map| Arc::clone(&map.keep)));
-        if let Some(counters) = counters {
-            keep.push(counters);
-        }
-        let main = chunk.address() + self.pieces[0].start as u64;
-        let direct = AtomicBool::new(layout.functions.first().is_some_and(|main| main.is_c));
-        let (pieces, slots) = (self.pieces, self.slots);
-        Ok(Compiled { chunk, main, direct, pieces, names, arities, slots, keep })
-    }
-}
-
 /// A compiled program.
 ///
 /// Its code is freed when it is dropped, and the memory used again for other code. Threads inside
@@ -407,9 +379,9 @@ pub struct Compiled {
     main: u64,
     /// Whether the main function is a C function whose slot was never pointed elsewhere.
     direct: AtomicBool,
-    pieces: Vec<Piece>,
+    pieces: Arc<[Piece]>,
     names: Vec<String>,
-    arities: Vec<u8>,
+    arities: Arc<[u8]>,
     slots: SlotMode,
     #[expect(
         dead_code,

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpf_abi::image::{Image, ImageSubprog};
 use bpf_abi::prog::ProgType;
 use bpf_isa::{Call, Imm64, Insn, Pc, Reg, RegSet};
 
 use crate::error::CompileError;
+use crate::input::{Input, Subprog};
 
 /// How many instructions a loop's latch may have to be copied to those who jump to it.
 const LATCH_LENGTH: usize = 4;
@@ -30,8 +30,6 @@ pub(crate) struct Layout {
 /// A function.
 #[derive(Debug)]
 pub(crate) struct Function {
-    /// Its name, for people.
-    pub(crate) name: String,
     /// Its first instruction.
     pub(crate) start: Pc,
     /// How many of R1 to R5 it takes.
@@ -94,13 +92,12 @@ impl Exit {
 impl Layout {
     /// Finds the functions and blocks of `image`. Functions take the run if they have a use for it,
     /// or all do.
-    pub(crate) fn new(image: &Image, all_want_cx: bool) -> Result<Self, CompileError> {
+    pub(crate) fn new(image: &Input<'_>, all_want_cx: bool) -> Result<Self, CompileError> {
         let subprogs = subprogs(image)?;
         let by_start = subprogs.iter().enumerate().map(|(i, sub)| (sub.start, i)).collect();
         let mut functions = Vec::with_capacity(subprogs.len());
         for subprog in &subprogs {
             functions.push(Function {
-                name: subprog.name.clone(),
                 start: subprog.start,
                 arity: 0,
                 wants_cx: all_want_cx,
@@ -131,7 +128,7 @@ impl Layout {
     }
 
     /// Marks the functions whose address is taken.
-    fn mark_callbacks(&mut self, image: &Image) -> Result<(), CompileError> {
+    fn mark_callbacks(&mut self, image: &Input<'_>) -> Result<(), CompileError> {
         for (pc, insn) in image.program.iter() {
             if let Insn::LoadImm64 { imm: Imm64::Func { off }, .. } = insn {
                 let target = self.function_at(pc, off)?;
@@ -147,12 +144,12 @@ impl Layout {
     /// The least fixed point: a function that calls itself takes what it takes for other reasons.
     fn find_arguments(
         &mut self,
-        image: &Image,
-        subprogs: &[ImageSubprog],
+        image: &Input<'_>,
+        subprogs: &[Subprog],
     ) -> Result<(), CompileError> {
         for (function, subprog) in self.functions.iter_mut().zip(subprogs) {
             // What can be replaced or probed takes what its type says, and the run.
-            if subprog.is_global || subprog.btf_id != 0 {
+            if subprog.is_global || subprog.has_type {
                 function.arity = subprog.arity.min(5);
                 function.wants_cx = true;
             }
@@ -178,18 +175,25 @@ impl Layout {
     }
 
     /// How many arguments the instruction at `pc` reads, if it is a call.
-    pub(crate) fn call_arity(&self, image: &Image, pc: Pc, insn: Insn) -> Result<u8, CompileError> {
+    pub(crate) fn call_arity(
+        &self,
+        image: &Input<'_>,
+        pc: Pc,
+        insn: Insn,
+    ) -> Result<u8, CompileError> {
         let Insn::Call(call) = insn else { return Ok(0) };
         Ok(match call {
             Call::Local(off) => self.functions[self.function_at(pc, off)?].arity,
-            Call::Helper(id) => image
-                .helper(id)
-                .map_or(5, |helper| u8::try_from(helper.proto.registers().min(5)).unwrap_or(5)),
+            Call::Helper(id) => image.helper(id).map_or(5, |(_, helper)| helper.registers),
             Call::Kfunc { .. } => 5,
         })
     }
 
-    fn live_at_entry(&self, image: &Image, function: &Function) -> Result<RegSet, CompileError> {
+    fn live_at_entry(
+        &self,
+        image: &Input<'_>,
+        function: &Function,
+    ) -> Result<RegSet, CompileError> {
         let mut live = vec![RegSet::EMPTY; function.blocks.len()];
         loop {
             let mut changed = false;
@@ -215,7 +219,7 @@ impl Layout {
         }
     }
 
-    fn uses_cx(&self, image: &Image, function: &Function) -> Result<bool, CompileError> {
+    fn uses_cx(&self, image: &Input<'_>, function: &Function) -> Result<bool, CompileError> {
         for block in &function.blocks {
             for pc in (block.start.0..block.end.0).map(Pc) {
                 let Some(insn) = image.program.get(pc) else { continue };
@@ -234,7 +238,7 @@ impl Layout {
 }
 
 /// The functions as the image tells them, or as the calls do if it tells of none.
-fn subprogs(image: &Image) -> Result<Vec<ImageSubprog>, CompileError> {
+fn subprogs(image: &Input<'_>) -> Result<Vec<Subprog>, CompileError> {
     let len = u32::try_from(image.program.len()).unwrap_or(u32::MAX);
     if len == 0 {
         return Err(CompileError::Malformed { pc: Pc(0), what: "a program of no instruction" });
@@ -242,16 +246,14 @@ fn subprogs(image: &Image) -> Result<Vec<ImageSubprog>, CompileError> {
     if image.subprogs.is_empty() {
         let starts = image.program.functions();
         let ends = starts.iter().skip(1).copied().chain([Pc(len)]);
-        let subprog = |(start, end)| ImageSubprog {
-            name: String::new(),
+        let subprog = |(start, end)| Subprog {
             start,
             end,
             arity: 0,
             stack_depth: 0,
-            tail_calls: false,
             is_callback: false,
             is_global: false,
-            btf_id: 0,
+            has_type: false,
         };
         return Ok(starts.iter().copied().zip(ends).map(subprog).collect());
     }
@@ -267,8 +269,8 @@ fn subprogs(image: &Image) -> Result<Vec<ImageSubprog>, CompileError> {
 
 /// Finds the blocks of one function.
 struct Blocks<'a> {
-    image: &'a Image,
-    subprog: &'a ImageSubprog,
+    image: &'a Input<'a>,
+    subprog: &'a Subprog,
 }
 
 impl Blocks<'_> {
@@ -404,7 +406,7 @@ fn copy_latches(function: &mut Function) {
 
 /// Lays the block of a short loop out twice, so that there is one jump for two iterations: a
 /// processor takes at most one a cycle, and does four times as much in it.
-fn double_short_loops(image: &Image, function: &mut Function) {
+fn double_short_loops(image: &Input<'_>, function: &mut Function) {
     for i in 0..function.blocks.len() {
         let block = &function.blocks[i];
         let Exit::If { at, taken, fallen } = block.exit else { continue };

@@ -14,7 +14,15 @@ mod lower;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod abi;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod input;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod symbol;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod unplaced;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod key;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod cache;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod code;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -36,6 +44,7 @@ mod absent;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use crate::{
     abi::NATIVE,
+    cache::{CacheStats, CodeCache},
     checked::CheckedProgram,
     jit::{Compiled, Jit, JitOptions, SlotMode},
     slot::{EntrySlot, SlotState},
@@ -44,11 +53,11 @@ pub use crate::{
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub use crate::absent::{
-    Callee, CheckedProgram, Compiled, EntrySlot, Jit, JitOptions, NATIVE, Probed, SlotMode,
-    SlotState, Thunk,
+    CacheStats, Callee, CheckedProgram, CodeCache, Compiled, EntrySlot, Jit, JitOptions, NATIVE,
+    Probed, SlotMode, SlotState, Thunk,
 };
 
-pub use crate::error::CompileError;
+pub use crate::error::{CacheError, CompileError};
 pub use crate::fault::{Fault, FaultKind};
 
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]

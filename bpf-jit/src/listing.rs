@@ -6,7 +6,8 @@ use bpf_abi::image::Image;
 use bpf_isa::Pc;
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction};
 
-use crate::jit::{Compiled, Part, Piece};
+use crate::jit::Compiled;
+use crate::unplaced::{Part, Piece};
 
 impl Compiled {
     /// Its machine code, function by function, each BPF instruction before the code made of it

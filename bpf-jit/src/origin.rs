@@ -20,9 +20,10 @@
 //! in frames, and never one of a callee in its caller's.
 
 use bpf_abi::helper::RetKind;
-use bpf_abi::image::{Image, MemoryClass, Note};
+use bpf_abi::image::{MemoryClass, Note};
 use bpf_isa::{AluOp, Call, Insn, Operand, Pc, Reg, Size, Width};
 
+use crate::input::Input;
 use crate::layout::Function;
 
 /// Where a value comes from.
@@ -88,7 +89,7 @@ impl Origins {
     }
 
     /// What they are after `insn`.
-    pub(crate) fn step(&mut self, image: &Image, insn: Insn) {
+    pub(crate) fn step(&mut self, image: &Input<'_>, insn: Insn) {
         let result = if let Insn::Alu { op, width: Width::W64, dst, src } = insn {
             self.alu(op, dst, src)
         } else if let Insn::Call(call) = insn {
@@ -123,13 +124,10 @@ impl Origins {
         }
     }
 
-    fn result(&self, image: &Image, call: Call) -> Origin {
+    fn result(&self, image: &Input<'_>, call: Call) -> Origin {
         let is_number_or_value = match call {
-            Call::Helper(id) => image.helper(id).is_some_and(|helper| {
-                matches!(
-                    helper.proto.ret.kind,
-                    RetKind::Integer | RetKind::Void | RetKind::MapValue
-                )
+            Call::Helper(id) => image.helper(id).is_some_and(|(_, helper)| {
+                matches!(helper.ret, RetKind::Integer | RetKind::Void | RetKind::MapValue)
             }),
             Call::Local(_) | Call::Kfunc { .. } => false,
         };
@@ -205,7 +203,7 @@ pub(crate) enum Region {
 
 impl Memory {
     /// Finds it out.
-    pub(crate) fn new(image: &Image, function: &Function) -> Self {
+    pub(crate) fn new(image: &Input<'_>, function: &Function) -> Self {
         let entries = origins(image, function);
         let mut depth = function.stack_depth;
         let (mut unknown, mut anything, mut some_frame) = (false, false, false);
@@ -262,7 +260,7 @@ impl Memory {
 }
 
 /// The note of the instruction at `pc`.
-pub(crate) fn note(image: &Image, pc: Pc) -> Note {
+pub(crate) fn note(image: &Input<'_>, pc: Pc) -> Note {
     image.notes.get(pc.index()).copied().unwrap_or_default()
 }
 
@@ -298,7 +296,7 @@ fn below(at: Option<i32>) -> u32 {
 }
 
 /// The origins at the beginning of each block.
-fn origins(image: &Image, function: &Function) -> Vec<Origins> {
+fn origins(image: &Input<'_>, function: &Function) -> Vec<Origins> {
     let mut entries: Vec<Option<Origins>> = vec![None; function.blocks.len()];
     let mut pending = vec![0];
     if let Some(first) = entries.first_mut() {

@@ -3,7 +3,6 @@
 use bpf_abi::exec::{ProgCounters, RunCx};
 use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED};
 use bpf_abi::limits::MAX_TAIL_CALLS;
-use bpf_abi::map::MapLayout;
 use bpf_isa::{Call, Reg, Size};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -12,6 +11,7 @@ use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, Value};
 use super::{Lower, Mode, index};
 use crate::abi::{self, Name};
 use crate::error::CompileError;
+use crate::input::Shape;
 use crate::layout::TAIL_CALL;
 use crate::symbol::Symbol;
 
@@ -63,19 +63,18 @@ impl Lower<'_> {
 
     fn helper_arity(&self, id: i32) -> Result<u8, CompileError> {
         match self.unit.image.helper(id) {
-            Some(helper) => Ok(u8::try_from(helper.proto.registers().min(5)).unwrap_or(5)),
+            Some((_, helper)) => Ok(helper.registers),
             None => Err(self.unsupported(&format!("helper #{id}, which the image does not bind,"))),
         }
     }
 
     /// Calls a helper's code: directly if it is in reach.
     fn call_helper(&mut self, id: i32, values: &[Value]) -> Result<Value, CompileError> {
-        let helpers = &self.unit.image.helpers;
-        let at = helpers.iter().position(|helper| i32::try_from(helper.proto.id) == Ok(id));
-        let Some(at) = at else { return Err(self.unsupported(&format!("helper #{id}"))) };
-        let address = helpers[at].entry as usize as u64;
+        let Some((at, helper)) = self.unit.image.helper(id) else {
+            return Err(self.unsupported(&format!("helper #{id}")));
+        };
         let args = u8::try_from(values.len() - 1).unwrap_or(5);
-        let call = if self.unit.arena.reaches(address) {
+        let call = if helper.is_near {
             let callee = self.name(Name::Helper(index(at)), abi::helper(args));
             self.b.ins().call(callee, values)
         } else {
@@ -170,7 +169,7 @@ impl Lower<'_> {
         let mut native = self.b.ins().iconst(I64, 0);
         let mut max_entries = self.b.ins().iconst(I32, 0);
         for (number, map) in (0..).zip(&self.unit.image.maps) {
-            let MapLayout::ProgArray { max_entries: len, .. } = map.layout else { continue };
+            let Shape::ProgArray { max_entries: len } = map.shape else { continue };
             let this = self.address(Symbol::Map(number), 0);
             let is_this = self.b.ins().icmp(IntCC::Equal, handle, this);
             let slots = self.address(Symbol::ProgSlots(number), 0);
@@ -183,9 +182,9 @@ impl Lower<'_> {
 
     /// How many slots the program array with this number has.
     fn program_array(&self, map: u16) -> Result<u32, CompileError> {
-        match self.map(i32::from(map))?.1.layout {
-            MapLayout::ProgArray { max_entries, .. } => Ok(max_entries),
-            MapLayout::Opaque | MapLayout::Array { .. } | MapLayout::PercpuArray { .. } => {
+        match self.map(i32::from(map))?.1.shape {
+            Shape::ProgArray { max_entries } => Ok(max_entries),
+            Shape::Opaque | Shape::Array { .. } | Shape::PercpuArray { .. } => {
                 Err(self.malformed("a tail call through what is no program array"))
             }
         }

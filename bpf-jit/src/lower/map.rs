@@ -1,6 +1,5 @@
 //! Lookups in arrays, without a call.
 
-use bpf_abi::map::MapLayout;
 use bpf_isa::{Call, Insn, Reg, Size};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -9,6 +8,7 @@ use cranelift_codegen::ir::{BlockArg, InstBuilder, Value};
 use super::Lower;
 use super::call::MAP_LOOKUP;
 use crate::error::CompileError;
+use crate::input::Shape;
 use crate::layout::Exit;
 use crate::symbol::Symbol;
 
@@ -91,14 +91,14 @@ impl Lower<'_> {
         if map.key_size != 4 {
             return Ok(None);
         }
-        Ok(match map.layout {
-            MapLayout::Array { stride, max_entries, .. } => {
+        Ok(match map.shape {
+            Shape::Array { stride, max_entries } => {
                 Some(Array { values, stride, max_entries, cpu_stride: None })
             }
-            MapLayout::PercpuArray { stride, cpu_stride, max_entries, .. } => {
+            Shape::PercpuArray { stride, cpu_stride, max_entries } => {
                 Some(Array { values, stride, max_entries, cpu_stride: Some(cpu_stride) })
             }
-            MapLayout::Opaque | MapLayout::ProgArray { .. } => None,
+            Shape::Opaque | Shape::ProgArray { .. } => None,
         })
     }
 

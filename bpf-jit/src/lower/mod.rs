@@ -16,7 +16,7 @@ mod checked;
 use std::collections::HashMap;
 
 use bpf_abi::exec::ProgCounters;
-use bpf_abi::image::{Image, Note};
+use bpf_abi::image::Note;
 use bpf_isa::{AluOp, Imm64, Insn, Operand, Pc, Reg, Width};
 use cranelift_codegen::ir::immediates::Imm64 as Number;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -29,8 +29,8 @@ use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
 use crate::abi::{self, Name};
-use crate::code::Arena;
 use crate::error::CompileError;
+use crate::input::{Input, Map};
 use crate::layout::{BlockNo, Exit, Function, Layout};
 use crate::origin::{self, Memory, Origins, Region};
 use crate::symbol::Symbol;
@@ -38,15 +38,15 @@ use crate::symbol::Symbol;
 /// What all functions of a program share.
 #[derive(Clone, Copy)]
 pub(crate) struct Unit<'a> {
-    pub(crate) image: &'a Image,
+    /// The program: what an image says of it that may decide about code.
+    pub(crate) image: &'a Input<'a>,
     pub(crate) layout: &'a Layout,
-    pub(crate) arena: &'a Arena,
     pub(crate) config: TargetFrontendConfig,
     pub(crate) mode: Mode,
 }
 
 /// What code does besides what the program says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
     /// Nothing: the program was vouched for.
     Plain,
@@ -347,7 +347,7 @@ impl<'a> Lower<'a> {
             }
             Imm64::MapValue { fd, off } => {
                 let (number, map) = self.map(fd)?;
-                if map.value.is_none() {
+                if !map.has_value {
                     return Err(self.malformed("the value of a map that has no single one"));
                 }
                 self.address(Symbol::MapValue(number), u64::from(off))
@@ -383,9 +383,9 @@ impl<'a> Lower<'a> {
     }
 
     /// The image's map with this number, and the number as symbols have it.
-    fn map(&self, number: i32) -> Result<(u16, &'a bpf_abi::image::BoundMap), CompileError> {
+    fn map(&self, number: i32) -> Result<(u16, Map), CompileError> {
         let number = u16::try_from(number).ok();
-        let map = number.and_then(|at| Some((at, self.unit.image.maps.get(usize::from(at))?)));
+        let map = number.and_then(|at| Some((at, *self.unit.image.maps.get(usize::from(at))?)));
         map.ok_or_else(|| self.malformed("a map that the image does not have"))
     }
 
