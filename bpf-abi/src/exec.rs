@@ -150,6 +150,9 @@ pub struct ProgEntry {
 
 /// What programs in one program array must have in common.
 ///
+/// Whether they may sleep is not looked at: programs that may do not use program arrays, but may be
+/// in those of others.
+///
 /// Linux: `struct bpf_map_owner`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgArrayOwner {
@@ -161,8 +164,6 @@ pub struct ProgArrayOwner {
     pub engine: Engine,
     /// Whether the program copes with XDP fragments.
     pub xdp_has_frags: bool,
-    /// Whether the program may sleep.
-    pub sleepable: bool,
     /// Which function a tracing program is for; 0 for others.
     pub attach_func: u64,
 }
@@ -183,6 +184,11 @@ pub trait Runnable: Any + Debug + Send + Sync {
 
     /// The verified program.
     fn image(&self) -> &Arc<Image>;
+
+    /// Whether it is an extension, which is in no program array and settles nothing about one.
+    fn is_extension(&self) -> bool {
+        false
+    }
 
     /// Called before it is put into a slot of a program array, once a slot.
     ///

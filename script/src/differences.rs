@@ -39,12 +39,6 @@ const DIFFERENCES: &[Difference] = &[
     Difference { case: "F17_tailcall_in_callback", step: "mapset C.arr 0 @L.leaf", words: nowhere },
     Difference { case: "F17_tailcall_in_callback", step: "run C.each", words: nowhere },
     Difference { case: "F17_tailcall_in_callback", step: "var C after", words: nowhere },
-    // The types of the two tracepoints are one type in the newer kernel's BTF.
-    Difference {
-        case: "F04c_compat_jit_sleepable",
-        step: "mapset TO.arr 0 @T3.tp3",
-        words: || json!({"rc": 0, "errno": null}),
-    },
     // The message is another, and does not end its line.
     Difference { case: "F06_map_attrs", step: "load N P notmap", words: || json!({"log": []}) },
     // Packet pointers survive a failed tail call in the same function.

@@ -4,6 +4,7 @@
 mod helpers;
 mod example;
 mod contexts;
+mod prog_arrays;
 
 use std::path::PathBuf;
 

@@ -28,7 +28,6 @@ impl FakeProgram {
             expected_attach_type: Some(AttachType::Xdp),
             engine: Engine::Jit,
             xdp_has_frags: false,
-            sleepable: false,
             attach_func: 0,
         };
         let (compiled, arrays) = (Mutex::new(true), Mutex::default());

@@ -104,8 +104,6 @@ impl ProgArray {
             "engine"
         } else if mine.xdp_has_frags != owner.xdp_has_frags {
             "way with XDP fragments"
-        } else if mine.sleepable != owner.sleepable {
-            "permission to sleep"
         } else if mine.attach_func != owner.attach_func {
             "function to attach to"
         } else {
@@ -131,8 +129,11 @@ impl ProgArray {
             return Err(MapError::OperationFlags(flags));
         }
         self.check_index(index)?;
-        self.bind(&program.owner())?;
         let refused = |errno| MapError::ProgramRefused { id: program.id(), errno };
+        if program.is_extension() {
+            return Err(refused(Errno::EINVAL));
+        }
+        self.bind(&program.owner())?;
         let slots: Arc<dyn EntryHolder> = Arc::<Slots>::clone(&self.slots);
         program.enter_prog_array(&slots).map_err(refused)?;
         self.exchange(index, Some(program));

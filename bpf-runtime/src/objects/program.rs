@@ -13,11 +13,12 @@ use bpf_abi::id::{MapId, ProgId};
 use bpf_abi::image::Image;
 use bpf_abi::limits::OBJ_NAME_LEN;
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
-use bpf_abi::spec::{AttachTo, ProgramSpec};
-use bpf_btf::{Btf, KindCode, TypeId};
+use bpf_abi::spec::ProgramSpec;
+use bpf_btf::Btf;
 use bpf_isa::Slot;
 use bpf_trampoline::{Membership, ProgramGate, Refusal, Target};
 use bpf_verifier::Stats;
+use bpf_verifier::attach::traced_proto;
 use bpf_verifier::host::ProgramFacts;
 use sha2::{Digest, Sha256};
 
@@ -293,8 +294,12 @@ impl Runnable for ProgramObject {
         &self.image
     }
 
+    fn is_extension(&self) -> bool {
+        self.spec.prog_type == ProgType::Ext
+    }
+
     fn enter_prog_array(&self, array: &Arc<dyn EntryHolder>) -> Result<(), Errno> {
-        if self.spec.prog_type == ProgType::Ext {
+        if self.is_extension() {
             return Err(Errno::EINVAL);
         }
         let membership = self.gate.enter_prog_array().map_err(Refusal::errno)?;
@@ -325,10 +330,9 @@ pub(crate) fn owner_of(
     let target = target.filter(|_| spec.prog_type == ProgType::Ext);
     ProgArrayOwner {
         prog_type: target.map_or(spec.prog_type, Program::prog_type),
-        expected_attach_type: spec.expected_attach_type,
+        expected_attach_type: attach_type(spec),
         engine: if compiled { Engine::Jit } else { Engine::Interp },
         xdp_has_frags: spec.flags.contains(ProgFlags::XDP_HAS_FRAGS),
-        sleepable: spec.flags.contains(ProgFlags::SLEEPABLE),
         // Types of the host's own share one number, and differ in this.
         attach_func: own.map_or_else(|| traced_type(spec, traced), |own| own.number),
     }
@@ -340,22 +344,22 @@ fn traced_type(spec: &ProgramSpec, btf: Option<&Arc<Btf>>) -> u64 {
     if !matches!(spec.prog_type, ProgType::Tracing | ProgType::Lsm) {
         return 0;
     }
-    let Some(btf) = btf else { return 0 };
-    let named = || match &spec.attach_to {
-        Some(AttachTo::Kernel(name)) => btf
-            .by_name_kind(&format!("btf_trace_{name}"), KindCode::Typedef)
-            .or_else(|| btf.by_name_kind(name, KindCode::Func)),
-        Some(AttachTo::Function(_) | AttachTo::StructOps { .. } | AttachTo::Other(_)) | None => {
-            None
-        }
+    let Some((btf, proto)) = btf.and_then(|btf| Some((btf, traced_proto(spec, btf)?))) else {
+        return 0;
     };
-    let id = if spec.attach_btf_id == 0 { named() } else { Some(TypeId(spec.attach_btf_id)) };
-    let mut at = id.and_then(|id| btf.get(id));
-    while let Some(ty) = at.filter(|ty| ty.code() != KindCode::FuncProto) {
-        at = ty.target().and_then(|id| btf.get(id));
-    }
     let address = Arc::as_ptr(btf).addr() as u64;
-    at.map_or(0, |proto| address.rotate_left(32) ^ u64::from(proto.id.0))
+    address.rotate_left(32) ^ u64::from(proto.0)
+}
+
+/// The attach type that counts: some types take none for one, and zero is none.
+///
+/// Linux: `bpf_prog_load_fixup_attach_type`.
+fn attach_type(spec: &ProgramSpec) -> Option<AttachType> {
+    match (spec.prog_type, spec.expected_attach_type.filter(|attach| attach.number() != 0)) {
+        (ProgType::CgroupSock, None) => Some(AttachType::CgroupInetSockCreate),
+        (ProgType::SkReuseport, None) => Some(AttachType::SkReuseportSelect),
+        (_, attach) => attach,
+    }
 }
 
 impl Program {

@@ -90,6 +90,17 @@ fn id_of(spec: &ProgramSpec, btf: &Btf) -> Result<TypeId> {
     btf.by_name_kind(&name, kind).ok_or(KernelTargetError::NotFound { name })
 }
 
+/// The type of the function whose arguments a tracing program is given, if there is such a function.
+/// Two tracepoints with equal arguments have two.
+///
+/// Linux: `attach_func_proto`.
+pub fn traced_proto(spec: &ProgramSpec, btf: &Arc<Btf>) -> Option<TypeId> {
+    let ty = btf.get(id_of(spec, btf).ok()?)?;
+    let is_tracepoint = spec.expected_attach_type == Some(AttachType::TraceRawTp);
+    let signature = if is_tracepoint { tracepoint(btf, &ty) } else { function_of(btf, &ty) };
+    signature.ok()?.proto
+}
+
 fn kernel_types(env: &Env<'_>) -> Result<Arc<Btf>> {
     env.host.kernel_btf().cloned().ok_or(KernelTargetError::NoKernelTypes)
 }

@@ -22,7 +22,7 @@ use crate::error::Reason;
 use crate::facts::ProgramFacts;
 
 pub use error::AttachError;
-pub use kernel::KernelTargetError;
+pub use kernel::{KernelTargetError, traced_proto};
 pub use signature::{Member, MemberArg, Signature, SignatureOf, Slot};
 pub use target::check_link;
 

@@ -37,6 +37,7 @@ const COMPARED: &[(&str, &[&str])] = &[
     ("21_graph", &[]),
     ("22_attach", &[]),
     ("23_kfuncs", &[]),
+    ("24_tail_calls", &[]),
 ];
 
 #[test]
