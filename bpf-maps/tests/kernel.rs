@@ -130,7 +130,6 @@ impl Runnable for Program {
             expected_attach_type: None,
             engine: Engine::Jit,
             xdp_has_frags: false,
-            sleepable: false,
             attach_func: 0,
         }
     }

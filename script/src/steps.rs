@@ -174,9 +174,8 @@ impl World {
 
     /// Changes what an object says to what the line asks for.
     fn prepare(&self, open: &mut OpenObject, load: &Load) -> Result<(), Outcome> {
-        if let Some(level) = load.log_level {
-            open.verifier().log.level = level;
-        }
+        // The facts have the log of programs that were accepted, too.
+        open.verifier().log.level = load.log_level.unwrap_or(1);
         let names: Vec<&str> = load.programs.iter().map(String::as_str).collect();
         if !names.is_empty() {
             open.choose(&names).map_err(|error| Outcome::from(error.errno()))?;
