@@ -105,6 +105,31 @@ pub(crate) struct Helper {
     pub(crate) ret: RetKind,
     /// Whether it is in reach of a 32-bit displacement.
     pub(crate) is_near: bool,
+    /// Which function of an iterator over numbers it is, if it is one.
+    pub(crate) numbers: Option<Numbers>,
+}
+
+/// A function of an iterator over numbers, which compiled code does itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Numbers {
+    /// `bpf_iter_num_new`.
+    New,
+    /// `bpf_iter_num_next`, whose result is the address of the iterator, or null.
+    Next,
+    /// `bpf_iter_num_destroy`.
+    Destroy,
+}
+
+impl Numbers {
+    /// The function of this name.
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "bpf_iter_num_new" => Some(Self::New),
+            "bpf_iter_num_next" => Some(Self::Next),
+            "bpf_iter_num_destroy" => Some(Self::Destroy),
+            _ => None,
+        }
+    }
 }
 
 impl<'a> Input<'a> {
@@ -184,6 +209,7 @@ impl Helper {
             registers: u8::try_from(proto.registers().min(5)).unwrap_or(5),
             ret: proto.ret.kind,
             is_near: arena.reaches(entry as usize as u64),
+            numbers: Numbers::of(proto.name),
         }
     }
 }

@@ -23,7 +23,7 @@ use bpf_abi::helper::RetKind;
 use bpf_abi::image::{MemoryClass, Note};
 use bpf_isa::{AluOp, Call, Insn, Operand, Pc, Reg, Size, Width};
 
-use crate::input::Input;
+use crate::input::{Input, Numbers};
 use crate::layout::Function;
 
 /// Where a value comes from.
@@ -125,6 +125,13 @@ impl Origins {
     }
 
     fn result(&self, image: &Input<'_>, call: Call) -> Origin {
+        let frame = self.of(Reg::R1);
+        if let (Call::Helper(id), Origin::Frame(Some(_))) = (call, frame)
+            && image.helper(id).is_some_and(|(_, helper)| helper.numbers == Some(Numbers::Next))
+        {
+            // What it returns is the iterator itself, or null.
+            return frame;
+        }
         let is_number_or_value = match call {
             Call::Helper(id) => image.helper(id).is_some_and(|(_, helper)| {
                 matches!(helper.ret, RetKind::Integer | RetKind::Void | RetKind::MapValue)

@@ -104,7 +104,7 @@ impl Host for LoadHost<'_> {
     }
 
     fn kfunc_code(&self, name: &str) -> Option<(&'static HelperProto, HelperFn)> {
-        helpers::kfunc::find(name)
+        helpers::kfunc::find(name, self.prog_type)
     }
 
     fn cpus(&self) -> u32 {

@@ -18,6 +18,9 @@ use crate::objects::map::MapObject;
 use crate::objects::program::{Parts, Program, owner_of};
 use crate::runtime::Runtime;
 
+/// What a missing one is called.
+const KERNEL_FUNCTION: &str = "kernel function";
+
 /// What a program comes with, besides its description.
 pub(crate) struct Surroundings<'a> {
     /// The name of its object; empty for none.
@@ -153,7 +156,7 @@ impl Runtime {
                 ReferenceTo::Kfunc { name, .. } => {
                     let kernel = self.shared.kernel_types();
                     if kernel.and_then(|btf| btf.by_name_kind(name, KindCode::Func)).is_none() {
-                        return Err(self.missing(place, "kernel function", name));
+                        return Err(self.missing(place, KERNEL_FUNCTION, name));
                     }
                 }
                 ReferenceTo::Ksym { name, .. } => {
@@ -185,7 +188,7 @@ impl Runtime {
                 return LoadError::MissingHelper { place: Box::new(place), helper, prog_type };
             }
             if let BindError::Kfunc { name, .. } = error.as_ref() {
-                return self.missing(&place, "kernel function", name);
+                return self.missing(&place, KERNEL_FUNCTION, name);
             }
         }
         LoadError::Rejected(Box::new(Rejected { place, rejection, log }))
@@ -195,6 +198,8 @@ impl Runtime {
     fn missing(&self, place: &Place, what: &'static str, name: &str) -> LoadError {
         let reason = if self.shared.kernel_types().is_none() {
             "the types of a kernel are needed to find it, and none were given"
+        } else if what == KERNEL_FUNCTION {
+            "this runtime has no code for it: docs/kfuncs.md lists those that run"
         } else {
             "this runtime does not provide it"
         };

@@ -72,7 +72,8 @@ pub trait Host: Debug {
 
     /// The code of a kernel function, as a helper whose number is
     /// [`FIRST_KFUNC`](bpf_abi::helper::FIRST_KFUNC) or a little more; `None` if this host has
-    /// none. It must keep to what the kernel's types say of the function.
+    /// none. It must keep to what the kernel's types say of the function. Engines may do what the
+    /// functions of an iterator over numbers do themselves, where the iterator is as in the kernel.
     fn kfunc_code(&self, name: &str) -> Option<(&'static HelperProto, HelperFn)> {
         let _ = name;
         None

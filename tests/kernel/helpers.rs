@@ -7,15 +7,15 @@ use bpfkit::prelude::*;
 use crate::Both;
 
 /// One program, run with many arguments.
-struct Case {
+pub(crate) struct Case {
     program: &'static str,
     args: Vec<[i64; 4]>,
-    texts: Vec<&'static str>,
-    packets: Vec<Vec<u8>>,
+    pub(crate) texts: Vec<&'static str>,
+    pub(crate) packets: Vec<Vec<u8>>,
 }
 
 /// A packet of IPv4 and UDP.
-fn ipv4(len: usize) -> Vec<u8> {
+pub(crate) fn ipv4(len: usize) -> Vec<u8> {
     let header = [
         2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 50, 0, 0, 0x40, 0, 0x40, 0x11, 0x26,
         0xb8, 10, 0, 0, 1, 10, 0, 0, 2, 0, 53, 0, 53, 0, 30, 0x12, 0x34,
@@ -43,12 +43,12 @@ fn tagged(tags: usize, len: usize) -> Vec<u8> {
     bytes
 }
 
-fn case(program: &'static str, args: Vec<[i64; 4]>) -> Case {
+pub(crate) fn case(program: &'static str, args: Vec<[i64; 4]>) -> Case {
     Case { program, args, texts: vec![""], packets: vec![ipv4(64)] }
 }
 
 /// Every combination of these.
-fn product(a: &[i64], b: &[i64], c: &[i64], d: &[i64]) -> Vec<[i64; 4]> {
+pub(crate) fn product(a: &[i64], b: &[i64], c: &[i64], d: &[i64]) -> Vec<[i64; 4]> {
     let mut all = Vec::new();
     for a in a {
         for b in b {
@@ -61,7 +61,7 @@ fn product(a: &[i64], b: &[i64], c: &[i64], d: &[i64]) -> Vec<[i64; 4]> {
 }
 
 /// Runs every case everywhere, and compares all that can be seen.
-fn compare(object: &str, cases: &[Case]) {
+pub(crate) fn compare(object: &str, cases: &[Case]) {
     if !bpf_tests::kernel::may_ask() {
         return;
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod helpers;
+mod kfuncs;
 mod example;
 mod contexts;
 mod prog_arrays;

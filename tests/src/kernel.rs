@@ -1,11 +1,13 @@
 //! The running kernel, loaded with the same object: for comparing runs.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use bpf_abi::errno::Errno;
 use bpf_abi::map::{MapInitValue, MapSpec, MapType};
-use bpf_abi::spec::{ObjectSpec, ProgramSpec};
+use bpf_abi::spec::{ObjectSpec, ProgramSpec, Reference, ReferenceTo};
 use bpf_oracle::kernel::{Btf, Loaded, Map, MapAttr, ProgAttr, Program};
+use bpf_verifier::described::DescribedWorld;
 
 /// An object in the kernel.
 #[derive(Debug)]
@@ -155,7 +157,7 @@ fn load(spec: &ProgramSpec, maps: &[Map], btf: Option<&Btf>) -> Result<Program, 
 }
 
 fn load_at(spec: &ProgramSpec, maps: &[Map], btf: Option<&Btf>, level: u32) -> Loaded {
-    let mut insns = spec.insns.clone();
+    let mut insns = with_kernel_functions(spec).insns;
     for slot in &mut insns {
         let names_map = slot.opcode == 0x18 && matches!(slot.src, 1 | 2);
         let map =
@@ -180,6 +182,21 @@ fn load_at(spec: &ProgramSpec, maps: &[Map], btf: Option<&Btf>, level: u32) -> L
         ..ProgAttr::default()
     };
     Program::load(&attr, level)
+}
+
+/// The program with the numbers of the kernel functions that it calls, as the running kernel
+/// numbers them.
+fn with_kernel_functions(spec: &ProgramSpec) -> ProgramSpec {
+    static KERNEL: OnceLock<Option<Arc<bpf_btf::Btf>>> = OnceLock::new();
+    let calls = |reference: &Reference| matches!(reference.to, ReferenceTo::Kfunc { .. });
+    if !spec.references.iter().any(calls) {
+        return spec.clone();
+    }
+    let kernel = KERNEL.get_or_init(|| {
+        let bytes = std::fs::read("/sys/kernel/btf/vmlinux").ok()?;
+        bpf_btf::Btf::parse(&bytes).ok().map(Arc::new)
+    });
+    DescribedWorld::new(kernel.clone()).resolved(spec)
 }
 
 /// A name as the kernel takes it.

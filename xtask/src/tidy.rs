@@ -34,6 +34,7 @@ const UNSAFE: &[&str] = &[
     "bpf-runtime/src/attach/function.rs",
     "bpf-runtime/src/enter.rs",
     "bpf-runtime/src/helpers/args/dynptr.rs",
+    "bpf-runtime/src/helpers/args/iter.rs",
     "bpf-runtime/src/helpers/args/mod.rs",
     "bpf-runtime/src/own/helper.rs",
     "bpf-runtime/src/memory.rs",

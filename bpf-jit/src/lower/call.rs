@@ -35,6 +35,7 @@ impl Lower<'_> {
                 Ok(())
             }
             Call::Helper(MAP_LOOKUP) if self.lookup()? => Ok(()),
+            Call::Helper(id) if self.iterator(id) => Ok(()),
             Call::Helper(id) => self.helper(id),
             Call::Local(off) => self.local(off),
             Call::Kfunc { btf_id, .. } => {

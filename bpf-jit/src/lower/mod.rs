@@ -11,6 +11,7 @@ pub(crate) mod stale;
 mod atomic;
 mod call;
 mod map;
+mod iter;
 mod checked;
 
 use std::collections::HashMap;
@@ -268,7 +269,10 @@ impl<'a> Lower<'a> {
             let insn = self.insn(pc)?;
             self.at(pc);
             let after = Pc(pc.0 + insn.slots());
-            if after >= block.end && self.fused_lookup(insn, block.exit)? {
+            let ends = after >= block.end;
+            if ends
+                && (self.fused_lookup(insn, block.exit)? || self.fused_next(insn, block.exit)?)
+            {
                 return Ok(());
             }
             self.insn_at(insn)?;

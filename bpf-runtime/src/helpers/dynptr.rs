@@ -4,7 +4,7 @@ use bpf_abi::errno::Errno;
 use bpf_maps::types::ringbuf::{RingBuf, Wakeup};
 
 use super::args::dynptr::{AnyDynptr, LocalDynptrOut, RecordDynptr, RecordDynptrOut};
-use super::args::{AllocSize, MapRef, MemIn, MemOrNull, MemOut, SizeOrZero};
+use super::args::{AllocSize, MapRef, MemIn, MemOrNull, MemOut, SizeOrZero, low};
 use super::define::helper;
 
 helper! {
@@ -45,29 +45,30 @@ helper! {
 
 helper! {
     /// Copies `len` bytes from `offset` of a dynptr on to `dst`. `flags` must be 0.
-    201 Any => fn dynptr_read(_cx, dst: MemOut<'a>, _len: SizeOrZero, src: AnyDynptr<'a>, offset: u64, flags: u64) -> Result<(), Errno> {
+    201 Any => fn dynptr_read(cx, dst: MemOut<'a>, _len: SizeOrZero, src: AnyDynptr<'a>, offset: u32, flags: u64) -> Result<(), Errno> {
         if flags != 0 {
             return Err(Errno::EINVAL);
         }
         let mut dst = dst;
-        dst.write(&src.get().read(offset, dst.len())?);
+        let len = u32::try_from(dst.len()).map_err(|_| Errno::E2BIG)?;
+        dst.write(&src.get().read(cx, offset, len)?);
         Ok(())
     }
 }
 
 helper! {
-    /// Copies the bytes at `src` to `offset` of a dynptr. `flags` must be 0.
-    202 Any => fn dynptr_write(_cx, dst: AnyDynptr<'a>, offset: u64, src: MemIn<'a>, _len: SizeOrZero, flags: u64) -> Result<(), Errno> {
-        if flags != 0 {
-            return Err(Errno::EINVAL);
-        }
-        dst.get().write(offset, &src.copy())
+    /// Copies the bytes at `src` to `offset` of a dynptr. `flags` are those of `skb_store_bytes`
+    /// if it is of a packet in the network stack, and must be 0 otherwise.
+    202 Any => fn dynptr_write(cx, dst: AnyDynptr<'a>, offset: u32, src: MemIn<'a>, _len: SizeOrZero, flags: u64) -> Result<(), Errno> {
+        dst.get().write(cx, offset, &src.copy(), flags)
     }
 }
 
 helper! {
-    /// Returns where `len` bytes from `offset` of a dynptr on are, or null if there are not so many.
-    203 Any => fn dynptr_data(_cx, ptr: AnyDynptr<'a>, offset: u64, len: AllocSize) -> MemOrNull {
-        MemOrNull(ptr.get().slice(offset, len.0).ok())
+    /// Returns where `len` bytes from `offset` of a dynptr on are, or null if there are not so
+    /// many, if they may not be written to, or if it is of a packet.
+    203 Any => fn dynptr_data(_cx, ptr: AnyDynptr<'a>, offset: u32, len: AllocSize) -> MemOrNull {
+        let view = ptr.get();
+        MemOrNull(view.memory(offset, low(len.0)).filter(|_| !view.is_rdonly()))
     }
 }

@@ -2,17 +2,17 @@
 
 use bpf_abi::errno::Errno;
 
-use super::args::{MemOut, SizeOrZero};
+use super::args::{Cx, MemOut, SizeOrZero};
 use super::define::helper;
-use crate::env::{Env, Place};
+use crate::env::Place;
 
 helper! {
     /// Copies `size` bytes from the kernel address `unsafe_ptr` to `dst`. Only the memory of the
-    /// context, the packet and array maps is known here; all other addresses give `EFAULT`, and
-    /// zeros.
+    /// context, the packet, the stack and array maps is known here; all other addresses give
+    /// `EFAULT`, and zeros.
     113 Any => fn probe_read_kernel(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<(), Errno> {
         let mut dst = dst;
-        read(cx.env(), &mut dst, unsafe_ptr)
+        read(cx, &mut dst, unsafe_ptr)
     }
 }
 
@@ -20,7 +20,7 @@ helper! {
     /// Copies `size` bytes from the address `unsafe_ptr` to `dst`, as `probe_read_kernel` does.
     4 Any => fn probe_read(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<(), Errno> {
         let mut dst = dst;
-        read(cx.env(), &mut dst, unsafe_ptr)
+        read(cx, &mut dst, unsafe_ptr)
     }
 }
 
@@ -30,7 +30,7 @@ helper! {
     /// written.
     115 Any => fn probe_read_kernel_str(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<u64, Errno> {
         let mut dst = dst;
-        read_string(cx.env(), &mut dst, unsafe_ptr)
+        read_string(cx, &mut dst, unsafe_ptr)
     }
 }
 
@@ -38,27 +38,35 @@ helper! {
     /// Copies the string at the address `unsafe_ptr`, as `probe_read_kernel_str` does.
     45 Any => fn probe_read_str(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<u64, Errno> {
         let mut dst = dst;
-        read_string(cx.env(), &mut dst, unsafe_ptr)
+        read_string(cx, &mut dst, unsafe_ptr)
     }
 }
 
 /// Copies bytes, or writes zeros.
-fn read(env: &Env, dst: &mut MemOut<'_>, from: u64) -> Result<(), Errno> {
-    let found = bytes(env, from, dst.len());
+fn read(cx: Cx<'_>, dst: &mut MemOut<'_>, from: u64) -> Result<(), Errno> {
+    let found = bytes(cx, from, dst.len());
     dst.fill(found.as_deref().unwrap_or_default());
     found.map(drop).ok_or(Errno::EFAULT)
 }
 
-/// Copies a string and its end mark; what is written otherwise is zeros.
-fn read_string(env: &Env, dst: &mut MemOut<'_>, from: u64) -> Result<u64, Errno> {
+/// Copies a string and its end mark; writes zeros if it is not there.
+fn read_string(cx: Cx<'_>, dst: &mut MemOut<'_>, from: u64) -> Result<u64, Errno> {
     let Some(room) = dst.len().checked_sub(1) else { return Ok(0) };
-    let found = string(env, from, room);
-    dst.fill(found.as_deref().unwrap_or_default());
-    found.map(|text| text.len() as u64 + 1).ok_or(Errno::EFAULT)
+    let Some(mut text) = string(cx, from, room) else {
+        dst.fill(&[]);
+        return Err(Errno::EFAULT);
+    };
+    text.push(0);
+    dst.write(&text);
+    Ok(text.len() as u64)
 }
 
 /// A copy of the bytes at an address, if it is known that they are there.
-pub(super) fn bytes(env: &Env, address: u64, len: usize) -> Option<Vec<u8>> {
+pub(super) fn bytes(cx: Cx<'_>, address: u64, len: usize) -> Option<Vec<u8>> {
+    if let Some(found) = cx.stack(address, len) {
+        return Some(found);
+    }
+    let env = cx.env();
     let end = address.checked_add(len as u64)?;
     let inside = |start: u64, size: usize| {
         let at = address.checked_sub(start)?;
@@ -90,14 +98,47 @@ pub(super) fn bytes(env: &Env, address: u64, len: usize) -> Option<Vec<u8>> {
 
 /// A copy of the string at an address, without its end mark, cut to `most` bytes, if it is
 /// known that it is there.
-pub(super) fn string(env: &Env, address: u64, most: usize) -> Option<Vec<u8>> {
-    let mut text = Vec::new();
-    while text.len() < most {
-        let byte = bytes(env, address.checked_add(text.len() as u64)?, 1)?;
-        match byte.first() {
-            Some(0) | None => break,
-            Some(byte) => text.push(*byte),
+pub(super) fn string(cx: Cx<'_>, address: u64, most: usize) -> Option<Vec<u8>> {
+    let mut text = Text::at(cx, address);
+    let mut found = Vec::new();
+    while found.len() < most {
+        match text.byte(found.len())? {
+            0 => break,
+            byte => found.push(byte),
         }
     }
-    Some(text)
+    Some(found)
+}
+
+/// Bytes from an address on, of which nobody knows how many are there.
+#[derive(Debug)]
+pub(super) struct Text<'a> {
+    cx: Cx<'a>,
+    address: u64,
+    /// Copies of the bytes from `from` on.
+    copied: Vec<u8>,
+    from: usize,
+}
+
+impl<'a> Text<'a> {
+    /// How many bytes are copied at once, if they are there.
+    const AHEAD: usize = 64;
+
+    /// Those from this address on.
+    pub(super) const fn at(cx: Cx<'a>, address: u64) -> Self {
+        Self { cx, address, copied: Vec::new(), from: 0 }
+    }
+
+    /// The byte at `index`, if it is known that it is there.
+    pub(super) fn byte(&mut self, index: usize) -> Option<u8> {
+        let known = index.checked_sub(self.from).and_then(|at| self.copied.get(at));
+        if let Some(byte) = known {
+            return Some(*byte);
+        }
+        let address = self.address.checked_add(index as u64)?;
+        let ahead = bytes(self.cx, address, Self::AHEAD);
+        self.copied = ahead.or_else(|| bytes(self.cx, address, 1))?;
+        self.from = index;
+        self.copied.first().copied()
+    }
 }

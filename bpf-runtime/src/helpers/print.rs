@@ -2,17 +2,16 @@
 
 use bpf_abi::errno::Errno;
 
-use super::args::{MemIn, MemInOrNull, MemWriteOrNull, Size, SizeOrZero, Text, Unchecked};
+use super::args::{Cx, MemIn, MemInOrNull, MemWriteOrNull, Size, SizeOrZero, Text, Unchecked};
 use super::define::helper;
 use super::known;
-use crate::env::Env;
 
 helper! {
     /// Prints a line to the runtime's trace. `fmt` is a format of `size` bytes with up to three
     /// conversions, which `arg1` to `arg3` are for. Returns the length of the line.
     6 Any => fn trace_printk(cx, fmt: MemIn<'a>, _size: Size, arg1: Unchecked, arg2: Unchecked, arg3: Unchecked) -> Result<u64, Errno> {
         let format = terminated(&fmt.copy()).ok_or(Errno::EINVAL)?.to_vec();
-        let line = format_all(cx.env(), &format, &[arg1.0, arg2.0, arg3.0])?;
+        let line = format_all(cx, &format, &[arg1.0, arg2.0, arg3.0])?;
         cx.env().shared.print(&line);
         Ok(line.len() as u64)
     }
@@ -24,7 +23,7 @@ helper! {
     177 Any => fn trace_vprintk(cx, fmt: MemIn<'a>, _size: Size, data: MemInOrNull<'a>, _len: SizeOrZero) -> Result<u64, Errno> {
         let format = terminated(&fmt.copy()).ok_or(Errno::EINVAL)?.to_vec();
         let args = numbers(data)?;
-        let line = format_all(cx.env(), &format, &args)?;
+        let line = format_all(cx, &format, &args)?;
         cx.env().shared.print(&line);
         Ok(line.len() as u64)
     }
@@ -37,7 +36,7 @@ helper! {
     165 Any => fn snprintf(cx, str: MemWriteOrNull<'a>, _str_size: SizeOrZero, fmt: Text, data: MemInOrNull<'a>, _data_len: SizeOrZero) -> Result<u64, Errno> {
         let MemWriteOrNull(mut out) = str;
         let args = numbers(data)?;
-        let mut text = format_all(cx.env(), &fmt.0, &args)?;
+        let mut text = format_all(cx, &fmt.0, &args)?;
         let needed = text.len() as u64 + 1;
         if let Some(room) = out.len().checked_sub(1) {
             text.truncate(room);
@@ -64,7 +63,7 @@ fn numbers(data: MemInOrNull<'_>) -> Result<Vec<u64>, Errno> {
 }
 
 /// Formats; a format that is not allowed is an error, whatever the arguments.
-fn format_all(env: &Env, format: &[u8], args: &[u64]) -> Result<Vec<u8>, Errno> {
+fn format_all(cx: Cx<'_>, format: &[u8], args: &[u64]) -> Result<Vec<u8>, Errno> {
     let mut out = Vec::new();
     let mut args = args.iter().copied();
     let mut rest = format;
@@ -85,7 +84,7 @@ fn format_all(env: &Env, format: &[u8], args: &[u64]) -> Result<Vec<u8>, Errno> 
         let (conversion, others) = Conversion::parse(rest).ok_or(Errno::EINVAL)?;
         rest = others;
         let value = args.next().ok_or(Errno::EINVAL)?;
-        conversion.write(env, value, &mut out);
+        conversion.write(cx, value, &mut out);
     }
     Ok(out)
 }
@@ -205,7 +204,7 @@ struct ConversionOf {
 }
 
 impl ConversionOf {
-    fn write(self, env: &Env, value: u64, out: &mut Vec<u8>) {
+    fn write(self, cx: Cx<'_>, value: u64, out: &mut Vec<u8>) {
         let Self { conversion, len } = self;
         let number = match len {
             Len::Int => value & 0xffff_ffff,
@@ -241,16 +240,16 @@ impl ConversionOf {
                 conversion.pad("", format!("{value:0width$x}").as_bytes(), false, out);
             }
             Kind::Str => {
-                let text = known::string(env, value, 512).unwrap_or_default();
+                let text = known::string(cx, value, 512).unwrap_or_default();
                 conversion.pad("", &text, false, out);
             }
             Kind::Ip4 => {
-                let text = known::bytes(env, value, 4).unwrap_or_else(|| vec![0; 4]);
+                let text = known::bytes(cx, value, 4).unwrap_or_else(|| vec![0; 4]);
                 let parts: Vec<String> = text.iter().map(u8::to_string).collect();
                 conversion.pad("", parts.join(".").as_bytes(), false, out);
             }
             Kind::Ip6 => {
-                let text = known::bytes(env, value, 16).unwrap_or_else(|| vec![0; 16]);
+                let text = known::bytes(cx, value, 16).unwrap_or_else(|| vec![0; 16]);
                 let parts: Vec<String> = text.chunks(2).map(hex).collect();
                 conversion.pad("", parts.join(":").as_bytes(), false, out);
             }

@@ -10,18 +10,23 @@ helper! {
     /// Copies `len` bytes from `from` to `offset` of the packet. `flags` may be 1 (keep the
     /// checksum that the hardware took) and 2 (forget the hash).
     9 Skb => fn skb_store_bytes(cx, _skb: Ctx, offset: u32, from: MemIn<'a>, _len: Size, flags: u64) -> Result<(), Errno> {
-        const RECOMPUTE_CSUM: u64 = 1;
-        const INVALIDATE_HASH: u64 = 2;
-        if flags & !(RECOMPUTE_CSUM | INVALIDATE_HASH) != 0 {
-            return Err(Errno::EINVAL);
-        }
         let skb = cx.env().skb().ok_or(Errno::EINVAL)?;
-        skb.write(offset as usize, &from.copy()).ok_or(Errno::EFAULT)?;
-        if flags & INVALIDATE_HASH != 0 {
-            forget_hash(skb);
-        }
-        Ok(())
+        store(skb, offset as usize, &from.copy(), flags)
     }
+}
+
+/// Copies bytes into a packet. Linux: `__bpf_skb_store_bytes`.
+pub(super) fn store(skb: &SkBuff, at: usize, bytes: &[u8], flags: u64) -> Result<(), Errno> {
+    const RECOMPUTE_CSUM: u64 = 1;
+    const INVALIDATE_HASH: u64 = 2;
+    if flags & !(RECOMPUTE_CSUM | INVALIDATE_HASH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    skb.write(at, bytes).ok_or(Errno::EFAULT)?;
+    if flags & INVALIDATE_HASH != 0 {
+        forget_hash(skb);
+    }
+    Ok(())
 }
 
 helper! {

@@ -21,8 +21,25 @@ pub(crate) struct Frame {
     meta: Cell<usize>,
     data: Cell<usize>,
     end: Cell<usize>,
-    fragments: RefCell<Vec<Vec<u8>>>,
+    fragments: RefCell<Vec<Fragment>>,
     fragment_bytes: Cell<usize>,
+}
+
+/// A part of the packet behind its linear part.
+#[derive(Debug)]
+struct Fragment {
+    /// As long as a fragment can be.
+    memory: Memory,
+    /// How much of it belongs to the packet.
+    len: usize,
+}
+
+impl Fragment {
+    fn of(bytes: &[u8]) -> Self {
+        let memory = Memory::new(FRAGMENT);
+        let _ = memory.write(0, bytes);
+        Self { memory, len: bytes.len() }
+    }
 }
 
 impl Frame {
@@ -51,7 +68,7 @@ impl Frame {
         self.data.set(room);
         self.end.set(room + linear);
         if !rest.is_empty() || self.fragment_bytes.get() != 0 {
-            *self.fragments.borrow_mut() = rest.chunks(FRAGMENT).map(<[u8]>::to_vec).collect();
+            *self.fragments.borrow_mut() = rest.chunks(FRAGMENT).map(Fragment::of).collect();
         }
         self.fragment_bytes.set(rest.len());
     }
@@ -144,14 +161,13 @@ impl Frame {
             if rest.is_empty() {
                 break;
             }
-            let Some(from) = fragment.get(skip..) else {
-                skip -= fragment.len();
+            let Some(count) = fragment.len.checked_sub(skip) else {
+                skip -= fragment.len;
                 continue;
             };
+            let (now, later) = rest.split_at_mut(count.min(rest.len()));
+            fragment.memory.read(skip, now)?;
             skip = 0;
-            let count = from.len().min(rest.len());
-            let (now, later) = rest.split_at_mut(count);
-            now.copy_from_slice(from.get(..count)?);
             rest = later;
         }
         Some(())
@@ -168,31 +184,54 @@ impl Frame {
             self.memory.borrow().write(self.data() + at, now)?;
         }
         let mut skip = at.saturating_sub(linear);
-        for fragment in self.fragments.borrow_mut().iter_mut() {
+        for fragment in self.fragments.borrow().iter() {
             if rest.is_empty() {
                 break;
             }
-            let size = fragment.len();
-            let Some(to) = fragment.get_mut(skip..) else {
-                skip -= size;
+            let Some(count) = fragment.len.checked_sub(skip) else {
+                skip -= fragment.len;
                 continue;
             };
+            let (now, later) = rest.split_at(count.min(rest.len()));
+            fragment.memory.write(skip, now)?;
             skip = 0;
-            let (now, later) = rest.split_at(to.len().min(rest.len()));
-            to.get_mut(..now.len())?.copy_from_slice(now);
             rest = later;
         }
         Some(())
+    }
+
+    /// The address of `len` bytes of the packet, counted from the data, if they lie one after the
+    /// other: in the linear part, or in one fragment. It holds until the packet moves.
+    ///
+    /// Linux: `bpf_xdp_pointer`.
+    pub(crate) fn contiguous(&self, at: usize, len: usize) -> Option<u64> {
+        if at.checked_add(len)? > self.len() {
+            return None;
+        }
+        let linear = self.linear_len();
+        if at < linear || self.fragments.borrow().is_empty() {
+            return (at + len <= linear).then(|| self.address(self.data() + at));
+        }
+        let mut skip = at - linear;
+        for fragment in self.fragments.borrow().iter() {
+            if skip < fragment.len {
+                let fits = skip + len <= fragment.len;
+                return fits.then(|| fragment.memory.address() + skip as u64);
+            }
+            skip -= fragment.len;
+        }
+        None
     }
 
     /// Makes the fragments longer by `grow` zero bytes, within the last one's page.
     pub(crate) fn grow_fragments(&self, grow: usize) -> Option<()> {
         let mut fragments = self.fragments.borrow_mut();
         let last = fragments.last_mut()?;
-        if last.len() + grow > FRAGMENT {
+        if last.len + grow > FRAGMENT {
             return None;
         }
-        last.resize(last.len() + grow, 0);
+        last.memory.clear(last.len, grow)?;
+        last.len += grow;
         self.fragment_bytes.set(self.fragment_bytes.get() + grow);
         Some(())
     }
@@ -203,10 +242,10 @@ impl Frame {
         let mut left = shrink;
         while left > 0 {
             let Some(last) = fragments.last_mut() else { break };
-            let cut = last.len().min(left);
-            last.truncate(last.len() - cut);
+            let cut = last.len.min(left);
+            last.len -= cut;
             left -= cut;
-            if last.is_empty() {
+            if last.len == 0 {
                 fragments.pop();
             }
         }
@@ -287,6 +326,22 @@ mod tests {
         assert_eq!(frame.len(), 4_000);
         assert_eq!(frame.shrink_fragments(10_000), 3_984);
         assert_eq!(frame.len(), 16);
+    }
+
+    #[test]
+    fn what_lies_in_one_piece_has_an_address() {
+        let frame = frame(10_000);
+        let linear = frame.address(frame.data());
+        assert_eq!(frame.contiguous(0, 16), Some(linear));
+        assert_eq!(frame.contiguous(4, 12), Some(linear + 4));
+        assert_eq!(frame.contiguous(4, 13), None, "goes on in a fragment");
+        let first = frame.contiguous(16, 4096).unwrap();
+        assert_eq!(frame.contiguous(20, 4092), Some(first + 4));
+        assert_eq!(frame.contiguous(20, 4093), None, "goes on in the next");
+        assert!(frame.contiguous(4112, 4096).is_some());
+        assert!(frame.contiguous(9_999, 1).is_some());
+        assert_eq!(frame.contiguous(9_999, 2), None, "ends before");
+        assert_eq!(frame.contiguous(usize::MAX, 2), None);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Dynptrs: memory whose bounds are looked at when the program runs.
 //!
 //! ```text
-//!   at        at + 8     at + 12
-//!  +---------+----------+--------+
-//!  | address |   size   |   0    |      on the program's stack, where it cannot look
-//!  +---------+----------+--------+
+//!   at        at + 8                     at + 12
+//!  +---------+--------------------------+--------+
+//!  | address | size, kind, read-only    | offset |      on the program's stack, where it cannot look
+//!  +---------+--------------------------+--------+
 //! ```
 //!
-//! An address of zero is no memory at all: a dynptr that could not be made.
+//! An address of zero is no memory at all: a dynptr that could not be made. One of a packet has an
+//! address that means nothing: which packet it is, the run knows.
+//!
+//! Linux: `struct bpf_dynptr_kern`.
 
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
@@ -17,68 +20,320 @@ use bpf_abi::helper::{ArgKind, ArgProto, TypeFlags};
 use bpf_maps::types::ringbuf::RingBuf;
 use smallvec::SmallVec;
 
-use super::{Arg, MemOut, Record, Registers, arg, copied, copy_out, low, word_at};
+use super::{Arg, Cx, Int, MemOut, Record, Registers, arg, copied, copy_out, low, word_at};
 
 /// The most bytes. Linux: `DYNPTR_MAX_SIZE`.
-const MOST: u64 = (1 << 24) - 1;
+const MOST: u32 = (1 << 24) - 1;
+/// Where the kind stands.
+const KIND_SHIFT: u32 = 28;
+/// The bits of the kind.
+const KIND_BITS: u32 = 7;
+/// Nobody may write through it.
+const RDONLY: u32 = 1 << 31;
+/// The address of a packet's dynptr.
+const PACKET: u64 = 1;
+/// The most that an XDP packet's parts are counted by.
+const XDP_MOST: usize = 0xffff;
+
+/// How many bytes are moved at a time where neither place lies in one piece.
+const CHUNK: u32 = 256;
+
+/// What a dynptr is of. Linux: `enum bpf_dynptr_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Memory at an address.
+    Memory,
+    /// A packet in the network stack.
+    Skb,
+    /// A packet at a driver's hook.
+    Xdp,
+    /// What stands before a packet in the network stack.
+    SkbMeta,
+}
+
+impl Kind {
+    const fn bits(self) -> u32 {
+        match self {
+            Self::Memory => 1,
+            Self::Skb => 3,
+            Self::Xdp => 4,
+            Self::SkbMeta => 5,
+        }
+    }
+
+    const fn of(word: u32) -> Self {
+        match word >> KIND_SHIFT & KIND_BITS {
+            3 => Self::Skb,
+            4 => Self::Xdp,
+            5 => Self::SkbMeta,
+            _ => Self::Memory,
+        }
+    }
+}
+
+/// What a dynptr says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    address: u64,
+    kind: Kind,
+    size: u32,
+    offset: u32,
+    rdonly: bool,
+}
+
+impl View {
+    /// One of nothing.
+    const NULL: Self = Self { address: 0, kind: Kind::Memory, size: 0, offset: 0, rdonly: false };
+
+    /// One of the packet of a run.
+    pub(crate) fn packet(kind: Kind, size: usize, rdonly: bool) -> Result<Self, Errno> {
+        let size = u32::try_from(size).ok().filter(|size| *size <= MOST).ok_or(Errno::E2BIG)?;
+        Ok(Self { address: PACKET, kind, size, offset: 0, rdonly })
+    }
+
+    /// Whether it is none.
+    pub(crate) const fn is_null(&self) -> bool {
+        self.address == 0
+    }
+
+    /// Whether nobody may write through it.
+    pub(crate) const fn is_rdonly(&self) -> bool {
+        self.rdonly
+    }
+
+    /// How many bytes it is of.
+    pub(crate) const fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Whether `len` bytes from `off` on are within it. Linux: `bpf_dynptr_check_off_len`.
+    fn check(&self, off: u32, len: u32) -> Result<(), Errno> {
+        let fits = len <= self.size && off <= self.size - len;
+        if fits { Ok(()) } else { Err(Errno::E2BIG) }
+    }
+
+    /// The same, of its bytes from `start` to `end`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it is none, or has not so many.
+    pub(crate) fn adjusted(&self, start: u32, end: u32) -> Result<Self, Errno> {
+        if self.is_null() || start > end {
+            return Err(Errno::EINVAL);
+        }
+        if start > self.size || end > self.size {
+            return Err(Errno::ERANGE);
+        }
+        Ok(Self { offset: self.offset + start, size: end - start, ..*self })
+    }
+
+    /// Where `len` bytes from `off` on are, if it is of memory at an address.
+    pub(crate) fn memory(&self, off: u32, len: u32) -> Option<u64> {
+        let is_memory = self.kind == Kind::Memory && !self.is_null();
+        (is_memory && self.check(off, len).is_ok()).then(|| self.at(off))
+    }
+
+    const fn at(&self, off: u32) -> u64 {
+        self.address + self.offset as u64 + off as u64
+    }
+
+    /// Where `len` bytes from `off` on are, if they lie one after the other.
+    pub(crate) fn slice(&self, cx: Cx<'_>, off: u32, len: u32) -> Option<u64> {
+        if self.is_null() || self.check(off, len).is_err() {
+            return None;
+        }
+        let (from, bytes) = (self.offset as usize + off as usize, len as usize);
+        match self.kind {
+            Kind::Memory => Some(self.at(off)),
+            Kind::Skb => cx.env().skb()?.frame.contiguous(from, bytes),
+            Kind::Xdp if from > XDP_MOST || bytes > XDP_MOST => None,
+            Kind::Xdp => cx.env().xdp()?.frame.contiguous(from, bytes),
+            Kind::SkbMeta => {
+                let frame = &cx.env().skb()?.frame;
+                let is_there = from + bytes <= frame.data() - frame.meta();
+                is_there.then(|| frame.address(frame.meta() + from))
+            }
+        }
+    }
+
+    /// A copy of `len` bytes from `off` on.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it is none, or not so large, or if the packet is not any more.
+    pub(crate) fn read(
+        &self,
+        cx: Cx<'_>,
+        off: u32,
+        len: u32,
+    ) -> Result<SmallVec<[u8; 128]>, Errno> {
+        if self.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        self.check(off, len)?;
+        let from = self.offset as usize + off as usize;
+        let mut out = SmallVec::from_elem(0, len as usize);
+        match self.kind {
+            Kind::Memory => {
+                // SAFETY: [helper-args] the bytes are within what the dynptr was made of, which the
+                // verifier sees to is there as long as the dynptr is.
+                return Ok(unsafe { copied(self.at(off), len as usize) });
+            }
+            Kind::Skb => {
+                let skb = cx.env().skb().ok_or(Errno::EINVAL)?;
+                skb.read(from, &mut out).ok_or(Errno::EFAULT)?;
+            }
+            Kind::Xdp => {
+                check_xdp(from, out.len())?;
+                let buff = cx.env().xdp().ok_or(Errno::EINVAL)?;
+                buff.frame.read(from, &mut out).ok_or(Errno::EINVAL)?;
+            }
+            Kind::SkbMeta => {
+                let frame = &cx.env().skb().ok_or(Errno::EINVAL)?.frame;
+                frame.peek(frame.meta() + from, &mut out).ok_or(Errno::EINVAL)?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Writes bytes at `off`. `flags` are those of `skb_store_bytes` for a packet in the network
+    /// stack, and 0 for all else.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), or if nobody may write to it.
+    pub(crate) fn write(
+        &self,
+        cx: Cx<'_>,
+        off: u32,
+        bytes: &[u8],
+        flags: u64,
+    ) -> Result<(), Errno> {
+        if self.is_null() || self.rdonly {
+            return Err(Errno::EINVAL);
+        }
+        self.check(off, u32::try_from(bytes.len()).map_err(|_| Errno::E2BIG)?)?;
+        if flags != 0 && self.kind != Kind::Skb {
+            return Err(Errno::EINVAL);
+        }
+        let to = self.offset as usize + off as usize;
+        match self.kind {
+            Kind::Memory => {
+                // SAFETY: [helper-args] as for reading; the program may write to what it makes
+                // writable dynptrs of.
+                unsafe { copy_out(self.at(off), bytes) };
+                Ok(())
+            }
+            Kind::Skb => {
+                let skb = cx.env().skb().ok_or(Errno::EINVAL)?;
+                crate::helpers::skb::store(skb, to, bytes, flags)
+            }
+            Kind::Xdp => {
+                check_xdp(to, bytes.len())?;
+                let buff = cx.env().xdp().ok_or(Errno::EINVAL)?;
+                buff.frame.write(to, bytes).ok_or(Errno::EINVAL)
+            }
+            Kind::SkbMeta => {
+                let frame = &cx.env().skb().ok_or(Errno::EINVAL)?.frame;
+                frame.poke(frame.meta() + to, bytes).ok_or(Errno::EINVAL)
+            }
+        }
+    }
+
+    /// Where the program may write `len` bytes from `off` on, if they lie one after the other.
+    pub(crate) fn slice_rdwr(&self, cx: Cx<'_>, off: u32, len: u32) -> Option<u64> {
+        if self.rdonly { None } else { self.slice(cx, off, len) }
+    }
+
+    /// Sets `size` bytes from `off` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write); of nothing, nothing can be set.
+    pub(crate) fn set_bytes(&self, cx: Cx<'_>, off: u32, size: u32, byte: u8) -> Result<(), Errno> {
+        if self.rdonly {
+            return Err(Errno::EINVAL);
+        }
+        self.check(off, size)?;
+        let mut done = 0;
+        while done < size {
+            let now = CHUNK.min(size - done);
+            let bytes = [byte; CHUNK as usize];
+            self.write(cx, off + done, bytes.get(..now as usize).unwrap_or(&bytes), 0)?;
+            done += now;
+        }
+        Ok(())
+    }
+
+    /// Copies `size` bytes from another, which may overlap.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read) and [`write`](Self::write).
+    pub(crate) fn copy_from(
+        &self,
+        cx: Cx<'_>,
+        to: u32,
+        other: &Self,
+        from: u32,
+        size: u32,
+    ) -> Result<(), Errno> {
+        let in_one = other.slice(cx, from, size).is_some();
+        if in_one || self.slice_rdwr(cx, to, size).is_some() {
+            return self.write(cx, to, &other.read(cx, from, size)?, 0);
+        }
+        self.check(to, size)?;
+        other.check(from, size)?;
+        let mut done = 0;
+        while done < size {
+            let now = CHUNK.min(size - done);
+            let bytes = other.read(cx, from + done, now)?;
+            self.write(cx, to + done, &bytes, 0)?;
+            done += now;
+        }
+        Ok(())
+    }
+}
+
+/// Packets at a driver's hook are not longer than this.
+fn check_xdp(offset: usize, len: usize) -> Result<(), Errno> {
+    if offset > XDP_MOST || len > XDP_MOST { Err(Errno::EFAULT) } else { Ok(()) }
+}
 
 /// A dynptr, where the program has it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Dynptr<'a> {
+struct Dynptr<'a> {
     at: u64,
     borrowed: PhantomData<&'a ()>,
 }
 
 impl Dynptr<'_> {
-    /// The address and the number of bytes there.
-    fn memory(&self) -> (u64, u64) {
+    /// What it says.
+    fn view(&self) -> View {
         // SAFETY: [helper-args] the verifier knows of a dynptr there, of sixteen bytes, aligned.
         let address = unsafe { word_at(self.at) }.load(Ordering::Relaxed);
         // SAFETY: [helper-args] the same.
-        let size = unsafe { word_at(self.at + 8) }.load(Ordering::Relaxed);
-        (address, size)
+        let rest = unsafe { word_at(self.at + 8) }.load(Ordering::Relaxed);
+        let word = low(rest);
+        View {
+            address,
+            kind: Kind::of(word),
+            size: word & MOST,
+            offset: low(rest >> 32),
+            rdonly: word & RDONLY != 0,
+        }
     }
 
-    fn set(&self, address: u64, size: u64) {
+    fn set(&self, view: View) {
+        let View { address, kind, size, offset, rdonly } = view;
+        let rdonly = if rdonly { RDONLY } else { 0 };
+        let word = size | kind.bits() << KIND_SHIFT | rdonly;
+        let word = if view.is_null() { 0 } else { word };
         // SAFETY: [helper-args] the verifier has room there for a dynptr, aligned.
         unsafe { word_at(self.at) }.store(address, Ordering::Relaxed);
+        let rest = u64::from(offset) << 32 | u64::from(word);
         // SAFETY: [helper-args] the same.
-        unsafe { word_at(self.at + 8) }.store(size, Ordering::Relaxed);
-    }
-
-    /// Makes it one of no memory.
-    pub(crate) fn set_null(&self) {
-        self.set(0, 0);
-    }
-
-    /// Where `len` bytes from `off` on are.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if it is none, or not so large.
-    pub(crate) fn slice(&self, off: u64, len: u64) -> Result<u64, Errno> {
-        let (address, size) = self.memory();
-        if address == 0 {
-            return Err(Errno::EINVAL);
-        }
-        let fits = len <= size && off <= size - len;
-        if fits { Ok(address + off) } else { Err(Errno::E2BIG) }
-    }
-
-    /// A copy of `len` bytes from `off` on.
-    pub(crate) fn read(&self, off: u64, len: usize) -> Result<SmallVec<[u8; 128]>, Errno> {
-        let from = self.slice(off, len as u64)?;
-        // SAFETY: [helper-args] the bytes are within what the dynptr was made of, which the
-        // verifier sees to is there as long as the dynptr is.
-        Ok(unsafe { copied(from, len) })
-    }
-
-    /// Writes bytes at `off`.
-    pub(crate) fn write(&self, off: u64, bytes: &[u8]) -> Result<(), Errno> {
-        let to = self.slice(off, bytes.len() as u64)?;
-        // SAFETY: [helper-args] as for reading; none of memory that is only read is made here.
-        unsafe { copy_out(to, bytes) };
-        Ok(())
+        unsafe { word_at(self.at + 8) }.store(rest, Ordering::Relaxed);
     }
 }
 
@@ -108,12 +363,31 @@ dynptrs! {
     RecordDynptrOut TypeFlags::DYNPTR_RINGBUF.union(TypeFlags::UNINIT).union(TypeFlags::WRITE);
     /// One of a record in a ring buffer, given back.
     RecordDynptr TypeFlags::DYNPTR_RINGBUF.union(TypeFlags::RELEASE);
+    /// Room for one that a kernel function makes.
+    DynptrOut TypeFlags::UNINIT.union(TypeFlags::WRITE);
 }
 
-impl<'a> AnyDynptr<'a> {
-    /// It.
-    pub(crate) const fn get(self) -> Dynptr<'a> {
-        self.0
+impl AnyDynptr<'_> {
+    /// What it says.
+    pub(crate) fn get(self) -> View {
+        self.0.view()
+    }
+
+    /// Makes it say something else of the same memory.
+    pub(crate) fn set(self, view: View) {
+        self.0.set(view);
+    }
+}
+
+impl DynptrOut<'_> {
+    /// Makes one, or one of nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error that is given.
+    pub(crate) fn set(self, view: Result<View, Errno>) -> Int {
+        self.0.set(*view.as_ref().unwrap_or(&View::NULL));
+        view.map(|_| 0)
     }
 }
 
@@ -124,17 +398,15 @@ impl LocalDynptrOut<'_> {
     ///
     /// Returns an error if it is too large.
     pub(crate) fn set(&self, memory: &MemOut<'_>) -> Result<(), Errno> {
-        let size = memory.len as u64;
-        if size > MOST {
-            return Err(Errno::E2BIG);
-        }
-        self.0.set(memory.address, size);
+        let size = u32::try_from(memory.len).ok().filter(|size| *size <= MOST);
+        let size = size.ok_or(Errno::E2BIG)?;
+        self.0.set(View { address: memory.address, size, ..View::NULL });
         Ok(())
     }
 
     /// Makes one of nothing.
     pub(crate) fn set_null(&self) {
-        self.0.set_null();
+        self.0.set(View::NULL);
     }
 }
 
@@ -145,31 +417,65 @@ impl RecordDynptrOut<'_> {
     ///
     /// Returns an error if there are too many, or no room for them.
     pub(crate) fn reserve(&self, ring: &RingBuf, size: u64) -> Result<(), Errno> {
-        let size = u64::from(low(size));
+        let size = low(size);
         if size > MOST {
             return Err(Errno::E2BIG);
         }
-        let record = ring.reserve(size).ok_or(Errno::EINVAL)?;
-        self.0.set(record, size);
+        let address = ring.reserve(u64::from(size)).ok_or(Errno::EINVAL)?;
+        self.0.set(View { address, size, ..View::NULL });
         Ok(())
     }
 
     /// Makes one of nothing.
     pub(crate) fn set_null(&self) {
-        self.0.set_null();
+        self.0.set(View::NULL);
     }
 }
 
 impl<'a> RecordDynptr<'a> {
     /// The record, if there is one; afterwards there is none.
     pub(crate) fn take(self) -> Option<Record<'a>> {
-        let (address, _) = self.0.memory();
-        self.0.set_null();
+        let View { address, .. } = self.0.view();
+        self.0.set(View::NULL);
         if address == 0 {
             return None;
         }
         // SAFETY: [ringbuf-record] the verifier held the program to a dynptr of a record that it
         // reserved, and the program keeps the map.
         Some(Record { ring: unsafe { RingBuf::of_record(address) }, address })
+    }
+}
+
+/// Where the program has room for bytes that do not lie in one piece, if it gives any: as many as
+/// the argument behind it says, or more than are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SliceBuffer<'a> {
+    address: u64,
+    borrowed: PhantomData<&'a mut ()>,
+}
+
+impl SliceBuffer<'_> {
+    /// Copies bytes there, and says where they are; nothing if there is no room.
+    pub(crate) fn fill(self, bytes: &[u8]) -> Option<u64> {
+        if self.address == 0 {
+            return None;
+        }
+        // SAFETY: [helper-args] the verifier measured the memory by the length that the slice has.
+        unsafe { copy_out(self.address, bytes) };
+        Some(self.address)
+    }
+
+    /// Whether there is room.
+    pub(crate) const fn is_there(self) -> bool {
+        self.address != 0
+    }
+}
+
+impl<'a> Arg<'a> for SliceBuffer<'a> {
+    const PROTO: ArgProto =
+        arg(ArgKind::Mem, TypeFlags::UNINIT.union(TypeFlags::WRITE).union(TypeFlags::MAYBE_NULL));
+
+    unsafe fn read(registers: &mut Registers<'a>) -> Self {
+        Self { address: registers.take(), borrowed: PhantomData }
     }
 }

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "turns registers into arguments")]
 
 pub(crate) mod dynptr;
+pub(crate) mod iter;
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -32,7 +33,8 @@ impl<'a> Cx<'a> {
     ///
     /// # Safety
     ///
-    /// `[run-env]`: `run` is that of the run that is calling the helper, and its `env` is an [`Env`].
+    /// `[run-env]`: `run` is that of the run that is calling the helper, and its `env` is an [`Env`];
+    /// it lies on the stack of this thread.
     pub(crate) unsafe fn of(run: *mut RunCx) -> Option<Self> {
         let run = NonNull::new(run)?;
         // SAFETY: [run-env] the caller's promise.
@@ -51,6 +53,22 @@ impl<'a> Cx<'a> {
     /// Where the program runs: its packet, its runtime.
     pub(crate) const fn env(&self) -> &'a Env {
         self.env
+    }
+
+    /// A copy of bytes of the stack that the running program and its helpers have, if they lie
+    /// there: between this function and the run, which is above all frames of the program.
+    pub(crate) fn stack(&self, at: u64, len: usize) -> Option<Vec<u8>> {
+        let here = 0_u8;
+        let bottom = std::ptr::from_ref(&here).expose_provenance() as u64;
+        let top = self.run.as_ptr().expose_provenance() as u64;
+        let end = at.checked_add(len as u64)?;
+        if at < bottom || end > top {
+            return None;
+        }
+        // SAFETY: [run-env] the run lies on the stack of this thread, above whatever it calls, so
+        // that all between it and here is there.
+        let bytes: SmallVec<[u8; 64]> = unsafe { copied(at, len) };
+        Some(bytes.into_vec())
     }
 
     /// Calls a function of the running program.
@@ -640,6 +658,9 @@ const fn ret(kind: RetKind, flags: TypeFlags) -> RetProto {
     RetProto { kind, flags, btf: None }
 }
 
+/// An `int`, as functions of the kernel return it: the upper half of R0 is clear.
+pub(crate) type Int = Result<i32, Errno>;
+
 /// The address of a map value, or null.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ValueOrNull(pub(crate) Option<u64>);
@@ -672,6 +693,7 @@ results! {
     i64, Integer, PLAIN, |value| value.cast_unsigned();
     Result<(), Errno>, Integer, PLAIN, |value| value.map_or_else(Errno::to_register, |()| 0);
     Result<u64, Errno>, Integer, PLAIN, |value| value.unwrap_or_else(Errno::to_register);
+    Int, Integer, PLAIN, |value| u64::from(value.unwrap_or_else(|errno| low(errno.to_register()).cast_signed()).cast_unsigned());
     (), Void, PLAIN, |_value| 0;
     ValueOrNull, MapValue, TypeFlags::MAYBE_NULL, |value| value.0.unwrap_or(0);
     MemOrNull, Mem, TypeFlags::MAYBE_NULL, |value| value.0.unwrap_or(0);

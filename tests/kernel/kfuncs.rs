@@ -1,0 +1,87 @@
+//! What kernel functions do, for many arguments.
+
+use crate::helpers::{Case, case, compare, ipv4, product};
+
+/// What there is to compare of dynptrs of packets, whatever kind they are.
+fn of_packets() -> Vec<Case> {
+    let places = [0, 1, 13, 40, 44, 45, 63, 64, 65, 70_000, 0xffff_ffff];
+    let sizes = [0, 1, 20, 63, 64, 65, 200, 0x1_0000_0004];
+    vec![
+        case("from_packet", product(&[0, 1, 1 << 40], &[0], &[0], &[0])),
+        case("read_and_write", product(&places, &places, &[0, 1, 2, 3, 8], &[0, 1])),
+        case("slices", product(&places, &[0], &[0], &[0])),
+        case("writable_slices", product(&places, &[0, 1, 10, 60], &[30, 64, 65], &[0])),
+        case("adjusted", product(&sizes, &sizes, &[0, 1, 20, 60], &sizes)),
+        case("copies", product(&[0, 1, 30, 250], &[0, 7, 64], &[0, 1, 20, 60, 300], &[0, 3, 40])),
+        case("nothing", product(&sizes, &sizes, &[0], &[0])),
+    ]
+}
+
+#[test]
+fn dynptrs_of_xdp_packets() {
+    compare("tests/objects/kfuncs_xdp.bpf.o", &of_packets());
+}
+
+#[test]
+fn dynptrs_of_packets_in_the_network_stack() {
+    let mut cases = of_packets();
+    cases.push(case("metadata", product(&[0, 1], &[0], &[0], &[0])));
+    cases.push(case("only_read", product(&[0, 1], &[0, 1, 42, 43, 50, 70_000], &[0], &[0])));
+    compare("tests/objects/kfuncs_skb.bpf.o", &cases);
+}
+
+#[test]
+fn dynptrs_of_packets_in_pieces() {
+    let mut in_pieces = case(
+        "in_pieces",
+        product(
+            &[0, 100, 3500, 3510, 3520, 4000, 7600, 7610, 7616, 8980, 9000],
+            &[0, 3500, 7600, 8500],
+            &[0, 100, 600, 5000],
+            &[0],
+        ),
+    );
+    in_pieces.packets = vec![ipv4(64), ipv4(3600), ipv4(9000)];
+    compare("tests/objects/kfuncs_xdp.bpf.o", &[in_pieces]);
+}
+
+#[test]
+fn iterators() {
+    let ends =
+        [0, 1, -1, 5, 100, i64::from(i32::MAX), i64::from(i32::MIN), i64::from(i32::MIN) + 3];
+    let far = [8 << 20, (8 << 20) + 1, -(8 << 20)];
+    let words = [0, 1, -1, 1 << 63, 0x4001_0000_0040_0010];
+    let numbers = case(
+        "numbers",
+        [
+            product(&ends, &ends, &[0, 3], &[0]),
+            product(&far, &[0], &[4], &[0]),
+            product(&[0, 1], &far, &[4], &[0]),
+        ]
+        .concat(),
+    );
+    compare(
+        "tests/objects/kfuncs_xdp.bpf.o",
+        &[
+            numbers,
+            case("nested", product(&[0, 1, 3], &[0, 2, 10], &[0, 7, 20], &[0, 4, 9])),
+            case("bits", product(&words, &words, &[0, 1, 2, 3, 4, 512, -1], &words)),
+        ],
+    );
+}
+
+#[test]
+fn strings() {
+    let chars = [0, i64::from(b'a'), i64::from(b'L'), 0x161, 0xe4, -28];
+    let counts = [0, 1, 3, 5, 12, 65536, 1 << 40];
+    let mut strings = case("strings", product(&[0, 3, 8], &[0, 4, 8, 14], &chars, &counts));
+    strings.texts = vec![
+        "",
+        "hello, WORLD\0lo",
+        "\u{e4}aab\0\0aaba\0b\0aab",
+        "abab\0abAB\0b\0ab",
+        "LL\0l\0LLL\0lL\0LL\0",
+    ];
+    let stack = product(&[0, 4, 9, 14], &[0, i64::from(b'x'), 0xc4], &[0], &[0]);
+    compare("tests/objects/kfuncs_xdp.bpf.o", &[strings, case("on_the_stack", stack)]);
+}
