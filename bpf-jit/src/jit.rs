@@ -231,7 +231,7 @@ impl Jit {
     }
 
     /// Puts code in its place.
-    fn settle(
+    pub(crate) fn settle(
         &self,
         code: &Unplaced,
         image: &Image,

@@ -11,6 +11,7 @@ mod maps;
 mod tail_calls;
 mod slots;
 mod checked;
+mod cache;
 
 use std::sync::{Arc, OnceLock};
 
