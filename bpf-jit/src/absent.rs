@@ -133,6 +133,11 @@ impl Jit {
         match *self {}
     }
 
+    /// Where code is kept.
+    pub const fn cache(&self) -> Option<&CodeCache> {
+        match *self {}
+    }
+
     /// The code of a program, if it is kept.
     pub const fn cached(
         &self,

@@ -275,6 +275,11 @@ impl Jit {
         Ok(text)
     }
 
+    /// Where code is kept for programs that are compiled again, if it is.
+    pub const fn cache(&self) -> Option<&CodeCache> {
+        self.options.cache.as_ref()
+    }
+
     pub(crate) const fn arena(&self) -> &Arc<Arena> {
         &self.arena
     }

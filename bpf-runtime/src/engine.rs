@@ -119,9 +119,10 @@ impl Engines {
                 },
                 Err(error) => return Err(error.into()),
             },
-            (Some(jit), Some(compiler)) => {
-                compiler.begin(interpreted()?, jit, image, counters.as_ref())
-            }
+            (Some(jit), Some(compiler)) => match jit.cached(image, counters.as_ref()) {
+                Some(compiled) => Prepared::settled(Code::Jit(Arc::new(compiled))),
+                None => compiler.begin(interpreted()?, jit, image, counters.as_ref()),
+            },
         };
         Ok((prepared, counters))
     }

@@ -22,6 +22,7 @@ mod own;
 
 pub use attach::Hook;
 pub use background::CompilerHold;
+pub use bpf_jit::{CacheError, CacheStats, CodeCache};
 pub use collection::{Object, OpenObject, OpenProgram, ProgramSpecExt};
 pub use data::Data;
 pub use engine::{EngineChoice, EngineError, JitMode};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bpf_btf::Btf;
-use bpf_jit::{JitOptions, SlotMode};
+use bpf_jit::{CodeCache, JitOptions, SlotMode};
 use bpf_maps::cpu::Cpus;
 use bpf_maps::reclaim::RunsItself;
 use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
@@ -84,6 +84,7 @@ pub struct Builder {
     jit: JitMode,
     counts: bool,
     slots: SlotMode,
+    code_cache: Option<CodeCache>,
     optimize: bool,
     kernel_btf: KernelBtf,
     clock: Clock,
@@ -150,6 +151,28 @@ impl Builder {
         self
     }
 
+    /// Where compiled code is kept for programs that are loaded again; `None` keeps none. If not
+    /// said, each runtime keeps some in memory: [`CodeCache::DEFAULT_MEMORY`] bytes, enough for an
+    /// object to be loaded again, or in many copies, without being compiled again.
+    ///
+    /// A cache can be shared by runtimes, and one in a directory by processes. What it has is
+    /// compiled code from the start, also where programs are compiled in the background.
+    ///
+    /// ```
+    /// use bpf_runtime::{CodeCache, Runtime};
+    ///
+    /// let cache = CodeCache::in_memory(1 << 20);
+    /// let runtimes = [(); 2].map(|()| Runtime::builder().code_cache(cache.clone()).build());
+    /// assert_eq!(cache.stats().hits, 0);
+    /// # for runtime in runtimes { runtime?; }
+    /// # Ok::<(), bpf_runtime::Error>(())
+    /// ```
+    #[must_use]
+    pub fn code_cache(mut self, cache: impl Into<Option<CodeCache>>) -> Self {
+        self.code_cache = cache.into();
+        self
+    }
+
     /// Where the kernel's types come from; from the running kernel if not said.
     #[must_use]
     pub fn kernel_btf(mut self, kernel_btf: KernelBtf) -> Self {
@@ -186,8 +209,12 @@ impl Builder {
     /// Returns an error if compiled code was asked for and there can be none.
     pub fn build(self) -> Result<Runtime, Error> {
         let cpus = self.cpus.map_or_else(Cpus::available, Cpus::new);
-        let options =
-            JitOptions { slots: self.slots, optimize: self.optimize, ..JitOptions::default() };
+        let options = JitOptions {
+            slots: self.slots,
+            optimize: self.optimize,
+            cache: self.code_cache,
+            ..JitOptions::default()
+        };
         let engines = Engines::new(self.engine, self.jit, self.counts, options)?;
         let random = Random::new(self.seed, cpus.count());
         let shared = Shared {
@@ -224,6 +251,7 @@ impl Runtime {
             jit: JitMode::default(),
             counts: false,
             slots: SlotMode::Word,
+            code_cache: Some(CodeCache::in_memory(CodeCache::DEFAULT_MEMORY)),
             optimize: true,
             kernel_btf: KernelBtf::default(),
             clock: Clock::default(),
@@ -257,6 +285,11 @@ impl Runtime {
     /// [`settle`](crate::Program::settle) or a link has them compiled. For tests and measurements.
     pub fn hold_compiler(&self) -> CompilerHold {
         CompilerHold::new(self.shared.engines.compiler())
+    }
+
+    /// Where compiled code is kept for programs that are loaded again, if it is.
+    pub fn code_cache(&self) -> Option<&CodeCache> {
+        self.shared.engines.jit()?.cache()
     }
 
     /// How many bytes of the memory for compiled code are free; `None` if there is no compiler.

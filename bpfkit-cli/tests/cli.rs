@@ -104,6 +104,38 @@ fn a_slot_can_be_emptied_and_filled_from_outside() {
 }
 
 #[test]
+fn compiled_code_is_kept_in_a_directory() {
+    let folder = scratch("code-cache");
+    let _ = std::fs::remove_dir_all(&folder);
+    let with_cache = |folder: &Path| run(&["--code-cache", text(folder)]);
+    let (cold, warm) = (with_cache(&folder), with_cache(&folder));
+    if cold["engine"] == "jit" {
+        let programs = cold["programs"].as_array().unwrap().len();
+        assert_eq!(cold["code_cache"]["misses"], programs);
+        assert_eq!(warm["code_cache"]["misses"], 0);
+        assert_eq!(warm["code_cache"]["hits"], programs);
+    }
+    let without_cache = |mut report: Value| {
+        report["code_cache"] = Value::Null;
+        settled(report)
+    };
+    assert_eq!(without_cache(cold), without_cache(warm));
+    // Where others may write, nothing is taken from.
+    if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let args = ["run", OBJECT, "--pcap", CAPTURE, "--code-cache", text(&folder)];
+        let output = bpfkit(&args);
+        assert_eq!(code(&output), 2);
+        let said = stderr(&output);
+        assert!(
+            said.contains("--code-cache: code in ") && said.contains("may write to it"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_global_variable_can_be_set_before_the_object_is_loaded() {
     let report = run(&["--set", "drop_protocol=6"]);
     assert_eq!(report["verdicts"]["XDP_DROP"]["packets"], 1560);

@@ -10,10 +10,11 @@ pub use {
 mod open;
 
 pub use bpf_runtime::{
-    Array, Builder, Bytes, Caller, Clock, Data, EngineChoice, Entry, Error, Hash, Hook, JitMode,
-    KernelBtf, Link, LinkInfo, LoadError, Map, MapInfo, Object, OpenObject, OpenProgram,
-    OwnProgram, Packet, PerCpuArray, PerCpuHash, PerfEvents, Place, Plain, ProgArray, Program,
-    ProgramInfo, ProgramType, Redirect, Rejected, RingBuffer, Runtime, TestRun, TestRunOutput,
+    Array, Builder, Bytes, CacheError, CacheStats, Caller, Clock, CodeCache, Data, EngineChoice,
+    Entry, Error, Hash, Hook, JitMode, KernelBtf, Link, LinkInfo, LoadError, Map, MapInfo, Object,
+    OpenObject, OpenProgram, OwnProgram, Packet, PerCpuArray, PerCpuHash, PerfEvents, Place, Plain,
+    ProgArray, Program, ProgramInfo, ProgramType, Redirect, Rejected, RingBuffer, Runtime, TestRun,
+    TestRunOutput,
 };
 pub use open::{OpenElf, OpenError, btf_of, object_of};
 
@@ -24,9 +25,9 @@ pub mod prelude {
     pub use bpf_abi::prog::{AttachType, ProgType};
     pub use bpf_abi::spec::{ObjectSpec, ProgramSpec};
     pub use bpf_runtime::{
-        Array, Clock, Data, EngineChoice, Error, Hash, Hook, JitMode, KernelBtf, Link, LoadError,
-        Map, Object, OpenObject, Packet, PerCpuArray, PerCpuHash, Plain, ProgArray, Program,
-        ProgramSpecExt, Redirect, Runtime, TestRun, TestRunOutput,
+        Array, Clock, CodeCache, Data, EngineChoice, Error, Hash, Hook, JitMode, KernelBtf, Link,
+        LoadError, Map, Object, OpenObject, Packet, PerCpuArray, PerCpuHash, Plain, ProgArray,
+        Program, ProgramSpecExt, Redirect, Runtime, TestRun, TestRunOutput,
     };
 
     pub use crate::{OpenElf, OpenError};

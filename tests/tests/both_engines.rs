@@ -133,7 +133,9 @@ fn runs(object: &Object) -> u64 {
 }
 
 fn in_the_background() -> Option<Runtime> {
-    Runtime::builder().engine(EngineChoice::Jit).jit(JitMode::Background).cpus(4).build().ok()
+    // Code that was kept would be there at once.
+    let builder = Runtime::builder().engine(EngineChoice::Jit).code_cache(None);
+    builder.jit(JitMode::Background).cpus(4).build().ok()
 }
 
 /// What the chain comes to where every program is compiled as it is loaded.

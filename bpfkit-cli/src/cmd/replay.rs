@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use bpfkit::abi::prog::ProgType;
+use bpfkit::{CacheStats, CodeCache};
 use serde_json::{Value, json};
 
 use super::run::{Args, Counting, Loaded, load};
@@ -235,6 +236,10 @@ impl Report<'_> {
             self.nanoseconds.map(|ns| format!(", {ns:.1} ns per packet")).unwrap_or_default();
         let mut text = format!("{}\n{}\n", verdicts.render(), programs.render());
         text.push_str(&format!("{packets} packets, {bytes} bytes{speed} ({})\n", self.engine()));
+        if let Some(cache) = self.code_cache() {
+            let (hits, misses) = (cache.hits, cache.misses);
+            text.push_str(&format!("code cache: {hits} programs found, {misses} compiled\n"));
+        }
         if let Some(first) = first_skipped {
             text.push_str(&format!("{skipped} packets not run: {first}\n"));
         }
@@ -287,6 +292,9 @@ impl Report<'_> {
             "bytes": self.replay.bytes,
             "skipped": self.replay.skipped,
             "ns_per_packet": self.nanoseconds,
+            "code_cache": self.code_cache().map(|cache| json!({
+                "hits": cache.hits, "misses": cache.misses, "refused": cache.refused,
+            })),
             "verdicts": verdicts,
             "programs": programs,
             "maps": maps,
@@ -294,6 +302,12 @@ impl Report<'_> {
                 "packet": broken.packet, "offset": broken.offset, "what": broken.what,
             })),
         }))
+    }
+
+    /// What the code cache did, if there is one.
+    fn code_cache(&self) -> Option<CacheStats> {
+        self.args.code_cache.as_ref()?;
+        self.loaded.runtime.code_cache().map(CodeCache::stats)
     }
 
     fn engine(&self) -> &'static str {

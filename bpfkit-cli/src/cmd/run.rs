@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bpfkit::abi::map::{MapInitValue, MapType};
-use bpfkit::{Link, LoadError, Object, OpenObject, Program, Runtime, TestRun};
+use bpfkit::{CodeCache, Link, LoadError, Object, OpenObject, Program, Runtime, TestRun};
 use serde_json::json;
 
 use super::{Engine, kernel_btf, open, read, replay};
@@ -34,6 +34,10 @@ pub(crate) struct Args {
     /// Which engine runs the programs
     #[arg(long, value_enum, default_value_t)]
     pub(crate) engine: Engine,
+    /// Keep compiled code in this directory, and take it from there; nobody else may be able to
+    /// write to it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) code_cache: Option<PathBuf>,
     /// Put a program of the object into a slot of a program array; without PROG empty the slot
     #[arg(long, value_name = "MAP[I]=PROG")]
     pub(crate) tail: Vec<String>,
@@ -112,8 +116,11 @@ pub(crate) enum Counting {
 
 /// Loads the object; `None` if a program was refused, which then has been said.
 pub(crate) fn load(args: &Args, counting: Counting) -> anyhow::Result<Option<Loaded>> {
+    let cache = args.code_cache.as_deref().map(CodeCache::on_disk).transpose();
+    let cache = cache.context("--code-cache")?;
     let runtime = Runtime::builder()
         .engine(args.engine.into())
+        .code_cache(cache)
         .kernel_btf(kernel_btf(args.btf.as_ref()))
         .count(counting == Counting::On)
         .on_print(|line| eprint!("{}", String::from_utf8_lossy(line)))
