@@ -13,7 +13,7 @@ use bpf_isa::Pc;
 
 use super::*;
 use crate::cache::entry::{self, Corrupt, HEADER};
-use crate::input::{Helper, Input, Map, Shape, Subprog};
+use crate::input::{Helper, Input, Map, Numbers, Shape, Subprog};
 use crate::key::{EngineId, Key};
 use crate::lower::Mode;
 use crate::unplaced::Unplaced;
@@ -167,7 +167,8 @@ const SUBPROG: Subprog = Subprog {
     has_type: false,
 };
 const MAP: Map = Map { key_size: 4, has_value: false, shape: Shape::Opaque };
-const HELPER: Helper = Helper { id: 5, registers: 0, ret: RetKind::Integer, is_near: true };
+const HELPER: Helper =
+    Helper { id: 5, registers: 0, ret: RetKind::Integer, is_near: true, numbers: None };
 
 const SHAPES: [Shape; 9] = [
     Shape::Array { stride: 8, max_entries: 4 },
@@ -182,7 +183,7 @@ const SHAPES: [Shape; 9] = [
 ];
 
 /// Ways to change an input, each of which makes another.
-const CHANGES: [fn(&mut Input<'_>); 22] = [
+const CHANGES: [fn(&mut Input<'_>); 24] = [
     |input| input.prog_type = ProgType::Ext,
     |input| input.mode = Mode::Counted,
     |input| input.mode = Mode::Checked,
@@ -205,6 +206,8 @@ const CHANGES: [fn(&mut Input<'_>); 22] = [
     |input| input.helpers[0].id = 6,
     |input| input.helpers[0].registers = 1,
     |input| input.helpers[0].is_near = false,
+    |input| input.helpers[0].numbers = Some(Numbers::New),
+    |input| input.helpers[0].numbers = Some(Numbers::Next),
 ];
 
 /// Notes of programs of two instructions.
