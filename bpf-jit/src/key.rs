@@ -29,6 +29,7 @@ const TRANSLATION: &[&str] = &[
     include_str!("lower/branch.rs"),
     include_str!("lower/call.rs"),
     include_str!("lower/checked.rs"),
+    include_str!("lower/iter.rs"),
     include_str!("lower/map.rs"),
     include_str!("lower/memory.rs"),
     include_str!("lower/mod.rs"),
