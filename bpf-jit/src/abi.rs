@@ -8,9 +8,12 @@
 //! | address of a function, as programs see it | C | the run, R1 to R5 |
 //!
 //! All programs share one prologue, [`enter`]: it saves what C wants saved and counts the tail
-//! calls from zero. A tail call leaves a body's frame and jumps to the next program's body, past
-//! the prologue. The count is in r15 and nowhere else, so calls between functions share it by
-//! themselves, and every body may assume that it alone changes it.
+//! calls from zero. A tail call empties a body's frame and jumps into the next program's body, past
+//! the prologue and past where that body sets up its frame pointer: the caller's frame pointer, which
+//! lies where it points, is for the next body to restore. What is kept so need not be read back and
+//! written again, which takes the processor as long as the rest of a tail call three times over.
+//! The count is in r15 and nowhere else, so calls between functions share it by themselves, and
+//! every body may assume that it alone changes it.
 //!
 //! A program that takes no tail calls needs none of that: its main function is a C function, which
 //! saves what it changes and nothing else. It may still be jumped to by a tail call.

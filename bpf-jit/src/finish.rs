@@ -13,14 +13,16 @@
 //!   add $1,%rax  48 81 c0 imm32 becomes    add $1,%rax 48 83 c0 imm8
 //!   a loop that crosses a line          is moved to where it crosses none, by nops before it
 //!   add N,%rsp; mov %rbp,%rsp; pop %rbp     becomes    leave
+//!   mov %rbp,%rsp; pop %rbp; jmp *%r10      becomes    mov %rbp,%rsp; jmp *%r10
 //! ```
 //!
-//! Jumps are arranged anew where that makes loops shorter: see [`loops`]. What cannot be taken
-//! apart stays as it is.
+//! Jumps are arranged anew where that makes loops shorter: see [`loops`]. Tail calls are counted in
+//! place: see [`count`]. They keep the frame pointer, and go to where the next program has set up
+//! its own: see [`FRAME`]. What cannot be taken apart stays as it is.
 
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
-use crate::loops;
+use crate::{count, loops};
 
 /// The line of the processor's caches, in bytes.
 pub(crate) const LINE: usize = 64;
@@ -31,10 +33,15 @@ const LONGEST_LOOP: usize = 2 * LINE;
 /// What aligns the constants behind the code.
 const DATA_ALIGN: usize = 16;
 
+/// What each body begins with, `push %rbp; mov %rsp,%rbp`, which is what a tail call does not do
+/// again: it leaves its frame but for the caller's frame pointer and its own, which are those the
+/// next program would set up, and goes to behind these bytes.
+pub(crate) const FRAME: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
+
 /// `mov %rbp,%rsp`, `pop %rbp`, and `leave`, which is both.
 const MOV_RBP_RSP: [u8; 3] = [0x48, 0x89, 0xec];
 const POP_RBP: [u8; 1] = [0x5d];
-const LEAVE: u8 = 0xc9;
+const LEAVE: &[u8] = &[0xc9];
 
 /// `jmp` with a displacement of 8 bits, and with one of 32.
 pub(crate) const JMP_SHORT: u8 = 0xeb;
@@ -65,6 +72,8 @@ pub(crate) struct Finished {
     pub(crate) bytes: Vec<u8>,
     /// Where each instruction was and is, in the order in which they were.
     moved: Vec<(usize, usize)>,
+    /// Whether it was taken apart; otherwise its tail calls do not keep the frame pointer.
+    pub(crate) is_finished: bool,
 }
 
 impl Finished {
@@ -83,7 +92,11 @@ impl Finished {
 pub(crate) fn finish(code: &[u8], fixed: &[usize], start: usize) -> Finished {
     Finisher::read(code, fixed, start)
         .and_then(|mut finisher| finisher.write(code))
-        .unwrap_or_else(|| Finished { bytes: code.to_vec(), moved: vec![(0, 0)] })
+        .unwrap_or_else(|| Finished {
+            bytes: code.to_vec(),
+            moved: vec![(0, 0)],
+            is_finished: false,
+        })
 }
 
 /// One instruction on its way.
@@ -109,8 +122,8 @@ pub(crate) enum Kind {
     Plain,
     /// It jumps to the instruction with index `to`, with the short form's opcode `opcode`.
     Jump { to: usize, opcode: u8, is_short: bool },
-    /// It is `leave` now, for itself and the next.
-    Leave,
+    /// It is these bytes now, which refer to nothing.
+    Written(&'static [u8]),
     /// Others do its work.
     Gone,
     /// Its number of 32 bits is written with 8; its opcode is at this byte of it.
@@ -130,7 +143,7 @@ impl Item {
     fn len(&self) -> usize {
         match self.kind {
             Kind::Jump { is_short: true, .. } => 2,
-            Kind::Leave => 1,
+            Kind::Written(bytes) => bytes.len(),
             Kind::Gone => 0,
             Kind::Narrow { .. } => self.old_len - 3,
             Kind::Jump { opcode: JMP_SHORT, is_short: false, .. } => 5,
@@ -145,7 +158,7 @@ impl Item {
     }
 
     /// Its bytes, as they were in `code`.
-    fn bytes(self, code: &[u8]) -> &[u8] {
+    pub(crate) fn bytes(self, code: &[u8]) -> &[u8] {
         self.old.and_then(|old| code.get(old..old + self.old_len)).unwrap_or_default()
     }
 }
@@ -192,11 +205,32 @@ impl Finisher {
         let mut finisher = Self { items, data, start };
         finisher.link()?;
         let is_target = loops::targets(&finisher.items);
+        finisher.keep_frames(code)?;
         finisher.leave(code, &is_target);
+        count::in_place(&mut finisher.items, &is_target, code);
         loops::turn(&mut finisher.items, &is_target);
         loops::rotate(&mut finisher.items);
         loops::find(&mut finisher.items);
         Some(finisher)
+    }
+
+    /// Tail calls keep the frame pointer; if nothing is below it, the stack pointer is there.
+    fn keep_frames(&mut self, code: &[u8]) -> Option<()> {
+        let is_empty = !self.items.iter().any(|item| takes_room(item.bytes(code)));
+        for at in 0..self.items.len() {
+            if !is_indirect_jump(self.items[at].bytes(code)) {
+                continue;
+            }
+            let (restore, pop) = (at.checked_sub(2)?, at.checked_sub(1)?);
+            let is_epilogue = self.items[restore].bytes(code) == MOV_RBP_RSP
+                && self.items[pop].bytes(code) == POP_RBP;
+            is_epilogue.then_some(())?;
+            self.items[pop].kind = Kind::Gone;
+            if is_empty {
+                self.items[restore].kind = Kind::Gone;
+            }
+        }
+        Some(())
     }
 
     /// Where a frame is left, `leave` does all of it: what is added to the stack pointer before
@@ -205,15 +239,18 @@ impl Finisher {
         let bytes = |item: Item| item.bytes(code);
         for at in 1..self.items.len() {
             let (before, now) = (self.items[at - 1], self.items[at]);
-            if bytes(now) != MOV_RBP_RSP {
+            if bytes(now) != MOV_RBP_RSP || matches!(now.kind, Kind::Gone) {
                 continue;
             }
             if matches!(bytes(before), [0x48, 0x83 | 0x81, 0xc4, ..]) {
                 self.items[at - 1].kind = Kind::Gone;
             }
             let next = self.items.get(at + 1).copied();
-            if next.is_some_and(|next| bytes(next) == POP_RBP) && !is_target[at + 1] {
-                self.items[at].kind = Kind::Leave;
+            let is_popped = next.is_some_and(|next| {
+                bytes(next) == POP_RBP && !matches!(next.kind, Kind::Gone)
+            });
+            if is_popped && !is_target[at + 1] {
+                self.items[at].kind = Kind::Written(LEAVE);
                 self.items[at + 1].kind = Kind::Gone;
             }
         }
@@ -325,7 +362,7 @@ impl Finisher {
             let old = item.bytes(code);
             match item.kind {
                 Kind::Plain => bytes.extend_from_slice(old),
-                Kind::Leave => bytes.push(LEAVE),
+                Kind::Written(now) => bytes.extend_from_slice(now),
                 Kind::Gone => {}
                 Kind::Jump { opcode, is_short: true, .. } => {
                     let distance = i8::try_from(self.distance(at)?).ok()?;
@@ -361,7 +398,7 @@ impl Finisher {
         let mut moved: Vec<(usize, usize)> =
             self.items.iter().filter_map(|item| Some((item.old?, item.new))).collect();
         moved.sort_unstable();
-        Some(Finished { bytes, moved })
+        Some(Finished { bytes, moved, is_finished: true })
     }
 }
 
@@ -388,15 +425,17 @@ fn wide_number(bytes: &[u8]) -> Option<usize> {
 
 /// Whether nothing comes after the instruction: a jump, a return, a trap.
 fn ends_flow(bytes: &[u8]) -> bool {
-    matches!(
-        *bytes,
-        [0xe9, ..]
-            | [0xeb, _]
-            | [0xc3]
-            | [0x0f, 0x0b]
-            | [0xff, 0xe0..=0xe7]
-            | [0x40..=0x4f, 0xff, 0xe0..=0xe7]
-    )
+    is_indirect_jump(bytes) || matches!(*bytes, [0xe9, ..] | [0xeb, _] | [0xc3] | [0x0f, 0x0b])
+}
+
+/// Whether the instruction is `jmp *reg`: the end of a tail call.
+const fn is_indirect_jump(bytes: &[u8]) -> bool {
+    matches!(*bytes, [0xff, 0xe0..=0xe7] | [0x40..=0x4f, 0xff, 0xe0..=0xe7])
+}
+
+/// Whether the instruction is `sub $N,%rsp`.
+const fn takes_room(bytes: &[u8]) -> bool {
+    matches!(*bytes, [0x48, 0x83 | 0x81, 0xec, ..])
 }
 
 #[cfg(test)]
@@ -500,12 +539,27 @@ mod tests {
     fn frames_are_left_by_one_instruction() {
         let code = [0x48, 0x83, 0xc4, 0x10, 0x48, 0x89, 0xec, 0x5d, 0xc3];
         let finished = finish(&code, &[], 0);
-        assert_eq!(finished.bytes, [LEAVE, 0xc3]);
+        assert_eq!(finished.bytes, [0xc9, 0xc3]);
         assert_eq!(finished.place_of(8), 1);
         // Who jumps to the second half finds it.
         let jump = [&[0x0f, 0x84, 3, 0, 0, 0][..], &[0x48, 0x89, 0xec, 0x5d, 0xc3]].concat();
         let expected = [0x74, 3, 0x48, 0x89, 0xec, 0x5d, 0xc3];
         assert_eq!(finish(&jump, &[], 0).bytes, expected);
+    }
+
+    #[test]
+    fn tail_calls_keep_the_frame_pointer() {
+        // mov %rbp,%rsp; pop %rbp; jmp *%r10, without a frame and with one
+        let tail_call = [0x48, 0x89, 0xec, 0x5d, 0x41, 0xff, 0xe2];
+        let finished = finish(&tail_call, &[], 0);
+        assert!(finished.is_finished);
+        assert_eq!(finished.bytes, [0x41, 0xff, 0xe2]);
+        let sub = [0x48, 0x83, 0xec, 0x10];
+        let with_room = [&sub[..], &tail_call].concat();
+        let expected = [&sub[..], &MOV_RBP_RSP, &[0x41, 0xff, 0xe2]].concat();
+        assert_eq!(finish(&with_room, &[], 0).bytes, expected);
+        // One that leaves its frame in another way is not known to be a tail call.
+        assert!(!finish(&tail_call[3..], &[], 0).is_finished);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::cache::CodeCache;
 use crate::cache::entry;
 use crate::code::{Arena, Chunk};
 use crate::error::CompileError;
-use crate::finish::{LINE, finish};
+use crate::finish::{FRAME, LINE, finish};
 use crate::input::Input;
 use crate::key::{EngineId, Key};
 use crate::layout::Layout;
@@ -199,6 +199,12 @@ impl Jit {
             let relocs = code.buffer.relocs().to_vec();
             let fixed: Vec<usize> = relocs.iter().map(|reloc| reloc.offset as usize).collect();
             let finished = finish(code.code_buffer(), &fixed, unit.body(part) % LINE);
+            if layout.takes_tail_calls && !finished.is_finished
+                || part == Part::Function(0) && !finished.bytes.starts_with(&FRAME)
+            {
+                let what = "code that tail calls cannot leave or enter".to_owned();
+                return Err(CompileError::Codegen { function: part.function(), what });
+            }
             let places = code.buffer.get_srclocs_sorted().iter().map(|place| {
                 let at = finished.place_of(place.start as usize);
                 (u32::try_from(at).unwrap_or(u32::MAX), place.loc.bits())
@@ -423,7 +429,7 @@ impl Compiled {
             cx.tail_calls = 0;
             // SAFETY: [verified-memory] as below; the body is entered past its slot, so it is what
             // it was compiled to be.
-            return unsafe { abi::enter_directly(ctx, cx, self.entry()) };
+            return unsafe { abi::enter_directly(ctx, cx, self.body()) };
         }
         // SAFETY: [verified-memory] the image was vouched for, and the caller keeps the rest.
         unsafe { abi::enter(ctx, cx, self.main) }
@@ -434,11 +440,17 @@ impl Compiled {
         self.main
     }
 
-    /// The address that program arrays hold: past the main function's entry slot, since whoever
-    /// watches or replaces it does so for those who enter the program, not for tail calls.
+    /// The address of the main function's body.
     #[inline]
-    pub const fn entry(&self) -> u64 {
+    pub(crate) const fn body(&self) -> u64 {
         self.main + slot::SIZE as u64
+    }
+
+    /// The address that program arrays hold: past the main function's entry slot, since whoever
+    /// watches or replaces it does so for those who enter the program, not for tail calls; and past
+    /// the setting up of its frame pointer, since a tail call keeps the one there is.
+    pub const fn entry(&self) -> u64 {
+        self.body() + FRAME.len() as u64
     }
 
     /// The entry slot of a function, counted in the order of their places.

@@ -24,6 +24,8 @@ const THREADED_JUMPS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) functions: Vec<Function>,
+    /// Whether one of them takes tail calls.
+    pub(crate) takes_tail_calls: bool,
     by_start: BTreeMap<Pc, usize>,
 }
 
@@ -107,11 +109,11 @@ impl Layout {
                 blocks: Blocks { image, subprog }.find()?,
             });
         }
-        let mut layout = Self { functions, by_start };
-        layout.mark_callbacks(image)?;
-        layout.find_arguments(image, &subprogs)?;
         let tail_call = Insn::Call(Call::Helper(TAIL_CALL));
         let takes_tail_calls = image.program.insns().contains(&tail_call);
+        let mut layout = Self { functions, takes_tail_calls, by_start };
+        layout.mark_callbacks(image)?;
+        layout.find_arguments(image, &subprogs)?;
         for (number, function) in layout.functions.iter_mut().enumerate() {
             function.is_c = number == 0 && !takes_tail_calls;
             copy_latches(function);

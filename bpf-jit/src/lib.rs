@@ -34,6 +34,8 @@ mod finish;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod loops;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod count;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod listing;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod checked;

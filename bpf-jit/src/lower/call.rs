@@ -109,6 +109,8 @@ impl Lower<'_> {
     /// The slot is read anew each time: a running program sees what others put there.
     fn tail_call(&mut self) -> Result<(), CompileError> {
         let miss = self.b.create_block();
+        // Who takes a tail call goes straight on; who does not has time.
+        self.b.set_cold_block(miss);
         let Some(slot) = self.program_slot(miss)? else {
             // The slot is one that the array does not have.
             self.b.ins().jump(miss, &[]);
@@ -124,6 +126,8 @@ impl Lower<'_> {
         let entry = self.b.ins().atomic_load(I64, MemFlagsData::trusted(), slot);
         self.b.ins().brif(entry, found, &[], miss, &[]);
         self.enter(found);
+        // Read anew, so that neither value outlives its use: see `count`.
+        let count = self.b.ins().get_pinned_reg(I64);
         let count = self.b.ins().iadd_imm_s(count, 1);
         self.b.ins().set_pinned_reg(count);
         if self.unit.mode == Mode::Counted {

@@ -62,7 +62,7 @@ fn the_main_function_can_be_replaced_by_one_that_takes_tail_calls() {
         assert_eq!(run(&old, &mut 0u64), 1);
         #[expect(unsafe_code, reason = "both are main functions")]
         // SAFETY: [slot-target] both take a context, and both outlive the test's runs.
-        let could = unsafe { old.slot(0).unwrap().jump(new.entry()) };
+        let could = unsafe { old.slot(0).unwrap().jump(new.body()) };
         assert!(could);
         assert_eq!(run(&old, &mut 0u64), 2);
         old.slot(0).unwrap().reset();

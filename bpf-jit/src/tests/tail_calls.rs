@@ -9,7 +9,7 @@ use bpf_isa::{Insn, JumpOp, Reg, Size};
 
 use super::{
     add, add_imm, compile, helper, jump_if, load, load_map, local, map, mov, mov_imm, notes, parts,
-    run, run_in, store,
+    run, run_in, store, store_imm,
 };
 
 type Slots = [AtomicU64; 4];
@@ -120,6 +120,46 @@ fn a_tail_call_in_a_function_returns_to_its_caller() {
     assert_eq!(run(&compiled, &mut 0u64), 1001);
     slots[0].store(0, Ordering::Relaxed);
     assert_eq!(run(&compiled, &mut 0u64), 1007);
+}
+
+/// Frames of all sizes follow each other, optimised or not, and who called the first finds its own.
+#[test]
+fn a_tail_call_leaves_its_frame_and_no_other() {
+    let plain = crate::Jit::new(crate::JitOptions { optimize: false, ..Default::default() });
+    for jit in [super::jit(), &plain.unwrap()] {
+        let compile = |parts| jit.compile(&super::vouch(parts)).unwrap();
+        let slots = Slots::default();
+        // Fills its frame, tail-calls the next, or returns what it finds in its frame.
+        let link = |depth: i16, next: i32| {
+            let mut insns = vec![mov(Reg::R6, Reg::R1)];
+            let places = (1..=depth / 8).map(|n| store_imm(Size::DW, Reg::FP, -8 * n, 100 * next));
+            insns.extend(places);
+            insns.extend(tail_call(next));
+            insns.extend([load(Size::DW, Reg::R0, Reg::FP, -depth), add_imm(Reg::R0, 3)]);
+            insns.push(Insn::Exit);
+            insns
+        };
+        let chain = [(512, 1), (8, 2), (264, 3), (64, 4)];
+        let chain = chain.map(|(depth, next)| compile(with_slots(link(depth, next), &slots)));
+        for (slot, program) in slots.iter().zip(&chain) {
+            slot.store(program.entry(), Ordering::Relaxed);
+        }
+        let mut insns = vec![
+            store_imm(Size::DW, Reg::FP, -8, 5000),
+            mov(Reg::R6, Reg::R1),
+            mov_imm(Reg::R7, 70_000),
+            local(4),
+            load(Size::DW, Reg::R1, Reg::FP, -8),
+            add(Reg::R0, Reg::R1),
+            add(Reg::R0, Reg::R7),
+            Insn::Exit,
+        ];
+        insns.extend(link(40, 0));
+        let main = compile(with_slots(insns, &slots));
+        for _ in 0..3 {
+            assert_eq!(run(&main, &mut 0u64), 400 + 3 + 5000 + 70_000);
+        }
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ unsafe extern "C" fn enter<const AT: usize>(
     r5: u64,
 ) -> u64 {
     // SAFETY: [run-env] the caller's promise.
-    let Some(cx) = (unsafe { Cx::of(run) }) else { return Errno::EFAULT.to_register() };
+    let cx = unsafe { Cx::of(run) };
     cx.env()
         .own
         .as_ref()

@@ -35,13 +35,15 @@ impl<'a> Cx<'a> {
     ///
     /// `[run-env]`: `run` is that of the run that is calling the helper, and its `env` is an [`Env`];
     /// it lies on the stack of this thread.
-    pub(crate) unsafe fn of(run: *mut RunCx) -> Option<Self> {
-        let run = NonNull::new(run)?;
-        // SAFETY: [run-env] the caller's promise.
-        let env = NonNull::new(unsafe { (*run.as_ptr()).env }.cast::<Env>())?;
+    #[inline]
+    pub(crate) unsafe fn of(run: *mut RunCx) -> Self {
+        // SAFETY: [run-env] an engine passes the run that it was entered with, which is a place.
+        let run = unsafe { NonNull::new_unchecked(run) };
+        // SAFETY: [run-env] as above.
+        let env = unsafe { (*run.as_ptr()).env }.cast::<Env>();
         // SAFETY: [run-env] `env` is the environment of this run, which outlives the call, and
         // nobody holds a mutable reference to it while its program runs.
-        Some(Self { run, env: unsafe { env.as_ref() } })
+        Self { run, env: unsafe { &*env } }
     }
 
     /// The virtual CPU the run is on.
@@ -114,7 +116,7 @@ unsafe extern "C" fn enter<B: Body>(
     r5: u64,
 ) -> u64 {
     // SAFETY: [run-env] the caller's promise.
-    let Some(cx) = (unsafe { Cx::of(run) }) else { return Errno::EFAULT.to_register() };
+    let cx = unsafe { Cx::of(run) };
     let mut registers = Registers::new([r1, r2, r3, r4, r5]);
     // SAFETY: [helper-args] the verifier held the program to the contract that is read off
     // these very types.
