@@ -148,6 +148,12 @@ pub struct ProgEntry {
     pub interp: u64,
 }
 
+impl ProgEntry {
+    /// How many bytes [`native`](Self::native) lies behind what can be called: a body sets up its
+    /// frame pointer first, and who jumps to it has one set up already.
+    pub const BEHIND_CALLED: u64 = 4;
+}
+
 /// What programs in one program array must have in common.
 ///
 /// Whether they may sleep is not looked at: programs that may do not use program arrays, but may be

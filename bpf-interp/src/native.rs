@@ -10,7 +10,7 @@
 //! So a chain of tail calls takes no more stack the more often it changes engines. Only a tail call
 //! from a function, whose caller waits in the interpreter, is a call of compiled code there.
 
-use bpf_abi::exec::{CallbackFn, InterpFn, NativeArgs, Onward, RunCx};
+use bpf_abi::exec::{CallbackFn, InterpFn, NativeArgs, Onward, ProgEntry, RunCx};
 
 use crate::atomic::pointer;
 use crate::call::{Interp, call_back, run_until_left};
@@ -38,7 +38,7 @@ pub(crate) unsafe fn enter(cx: *mut RunCx, entry: u64, ctx: u64) -> Result<u64, 
     let Some(native) = (unsafe { (*cx).native }) else { return Err(FaultKind::Unsupported) };
     let args: NativeArgs = [ctx, cx.expose_provenance() as u64, 0, 0, 0, 0];
     // SAFETY: [prog-entry] by the caller; the body of a main function takes the context and the run.
-    Ok(unsafe { native(cx, &raw const args, entry) })
+    Ok(unsafe { native(cx, &raw const args, entry - ProgEntry::BEHIND_CALLED) })
 }
 
 /// Runs a program until it ends or leaves for compiled code.

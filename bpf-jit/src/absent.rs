@@ -298,6 +298,11 @@ pub struct Callee {
 pub enum Thunk {}
 
 impl Thunk {
+    /// The address that program arrays hold.
+    pub const fn entry(&self) -> u64 {
+        match *self {}
+    }
+
     /// The address that a slot jumps to.
     pub const fn address(&self) -> u64 {
         match *self {}

@@ -20,6 +20,7 @@
 //! place: see [`count`]. They keep the frame pointer, and go to where the next program has set up
 //! its own: see [`FRAME`]. What cannot be taken apart stays as it is.
 
+use bpf_abi::exec::ProgEntry;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use crate::{count, loops};
@@ -37,6 +38,8 @@ const DATA_ALIGN: usize = 16;
 /// again: it leaves its frame but for the caller's frame pointer and its own, which are those the
 /// next program would set up, and goes to behind these bytes.
 pub(crate) const FRAME: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
+
+const _: () = assert!(FRAME.len() as u64 == ProgEntry::BEHIND_CALLED, "entries are behind it");
 
 /// `mov %rbp,%rsp`, `pop %rbp`, and `leave`, which is both.
 const MOV_RBP_RSP: [u8; 3] = [0x48, 0x89, 0xec];
@@ -90,13 +93,9 @@ impl Finished {
 /// Finishes code that will lie `start` bytes into a line. `fixed` are the places of displacements
 /// that are filled in later, in order.
 pub(crate) fn finish(code: &[u8], fixed: &[usize], start: usize) -> Finished {
-    Finisher::read(code, fixed, start)
-        .and_then(|mut finisher| finisher.write(code))
-        .unwrap_or_else(|| Finished {
-            bytes: code.to_vec(),
-            moved: vec![(0, 0)],
-            is_finished: false,
-        })
+    Finisher::read(code, fixed, start).and_then(|mut finisher| finisher.write(code)).unwrap_or_else(
+        || Finished { bytes: code.to_vec(), moved: vec![(0, 0)], is_finished: false },
+    )
 }
 
 /// One instruction on its way.
@@ -246,9 +245,8 @@ impl Finisher {
                 self.items[at - 1].kind = Kind::Gone;
             }
             let next = self.items.get(at + 1).copied();
-            let is_popped = next.is_some_and(|next| {
-                bytes(next) == POP_RBP && !matches!(next.kind, Kind::Gone)
-            });
+            let is_popped =
+                next.is_some_and(|next| bytes(next) == POP_RBP && !matches!(next.kind, Kind::Gone));
             if is_popped && !is_target[at + 1] {
                 self.items[at].kind = Kind::Written(LEAVE);
                 self.items[at + 1].kind = Kind::Gone;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bpf_abi::exec::{ProgCounters, RunCx};
+use bpf_abi::exec::{ProgCounters, ProgEntry, RunCx};
 use bpf_abi::image::Image;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -450,7 +450,7 @@ impl Compiled {
     /// watches or replaces it does so for those who enter the program, not for tail calls; and past
     /// the setting up of its frame pointer, since a tail call keeps the one there is.
     pub const fn entry(&self) -> u64 {
-        self.body() + FRAME.len() as u64
+        self.body() + ProgEntry::BEHIND_CALLED
     }
 
     /// The entry slot of a function, counted in the order of their places.

@@ -16,14 +16,14 @@
 //! Every probe counts its tail calls from zero, and the function goes on counting where it was.
 //!
 //! The code that enters the interpreter has the same frame. It may stand in a program array: then it
-//! is jumped to as a body is, and when the interpreter comes to a tail call into compiled code it
-//! leaves its frame and jumps on.
+//! is jumped to as a body is, behind where it sets up its frame pointer, and when the interpreter comes
+//! to a tail call into compiled code it leaves the rest of its frame and jumps on.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use bpf_abi::exec::{InterpFn, ProbeArgs, RunCx};
+use bpf_abi::exec::{InterpFn, ProbeArgs, ProgEntry, RunCx};
 
 use crate::code::Chunk;
 use crate::error::CompileError;
@@ -76,6 +76,12 @@ impl Thunk {
     /// The address that a slot jumps to.
     pub fn address(&self) -> u64 {
         self.chunk.address()
+    }
+
+    /// The address that program arrays hold, if it enters the interpreter: as of
+    /// [`Compiled::entry`].
+    pub fn entry(&self) -> u64 {
+        self.address() + ProgEntry::BEHIND_CALLED
     }
 
     /// Its size in bytes.
@@ -255,9 +261,12 @@ impl Assembler {
         // mov r15d, [rsi + tail_calls]
         self.bytes(&[0x44, 0x8b, 0x7e]);
         self.displacement(tail_calls);
+        // A tail call keeps the frame pointer.
+        // test rdx, rdx; je to leave; mov rsp, rbp; mov rdi, rax; jmp rdx; leave; ret
+        self.bytes(&[0x48, 0x85, 0xd2, 0x74, 0x08]);
+        self.bytes(&[0x48, 0x89, 0xec, 0x48, 0x89, 0xc7, 0xff, 0xe2]);
         self.leave();
-        // test rdx, rdx; je to the last; mov rdi, rax; jmp rdx; ret
-        self.bytes(&[0x48, 0x85, 0xd2, 0x74, 0x05, 0x48, 0x89, 0xc7, 0xff, 0xe2, 0xc3]);
+        self.bytes(&[0xc3]);
     }
 
     /// Calls a probe with the address of the arguments and the run.

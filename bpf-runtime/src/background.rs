@@ -84,7 +84,7 @@ impl Prepared {
             Code::Jit(compiled) => ProgEntry { native: compiled.entry(), interp: 0 },
             Code::Interp(program) => {
                 let stub = self.stub.as_ref().and_then(|stub| stub.code.get());
-                ProgEntry { native: stub.map_or(0, Thunk::address), interp: program.entry() }
+                ProgEntry { native: stub.map_or(0, Thunk::entry), interp: program.entry() }
             }
         }
     }
