@@ -17,13 +17,13 @@
 //! ```
 //!
 //! Jumps are arranged anew where that makes loops shorter: see [`loops`]. Tail calls are counted in
-//! place: see [`count`]. They keep the frame pointer, and go to where the next program has set up
+//! place: see [`tally`]. They keep the frame pointer, and go to where the next program has set up
 //! its own: see [`FRAME`]. What cannot be taken apart stays as it is.
 
 use bpf_abi::exec::ProgEntry;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
-use crate::{count, loops};
+use crate::{loops, tally};
 
 /// The line of the processor's caches, in bytes.
 pub(crate) const LINE: usize = 64;
@@ -206,7 +206,7 @@ impl Finisher {
         let is_target = loops::targets(&finisher.items);
         finisher.keep_frames(code)?;
         finisher.leave(code, &is_target);
-        count::in_place(&mut finisher.items, &is_target, code);
+        tally::in_place(&mut finisher.items, &is_target, code);
         loops::turn(&mut finisher.items, &is_target);
         loops::rotate(&mut finisher.items);
         loops::find(&mut finisher.items);

@@ -37,6 +37,7 @@ const TRANSLATION: &[&str] = &[
     include_str!("origin.rs"),
     include_str!("slot.rs"),
     include_str!("symbol.rs"),
+    include_str!("tally.rs"),
     include_str!("thunk.rs"),
     include_str!("unplaced.rs"),
 ];

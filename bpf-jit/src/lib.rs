@@ -34,7 +34,7 @@ mod finish;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod loops;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod count;
+mod tally;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod listing;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -126,7 +126,7 @@ impl Lower<'_> {
         let entry = self.b.ins().atomic_load(I64, MemFlagsData::trusted(), slot);
         self.b.ins().brif(entry, found, &[], miss, &[]);
         self.enter(found);
-        // Read anew, so that neither value outlives its use: see `count`.
+        // Read anew, so that neither value outlives its use: see `tally`.
         let count = self.b.ins().get_pinned_reg(I64);
         let count = self.b.ins().iadd_imm_s(count, 1);
         self.b.ins().set_pinned_reg(count);
