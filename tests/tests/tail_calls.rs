@@ -174,6 +174,73 @@ fn a_chain_of_34_programs_runs_to_its_end_and_the_35th_does_not() {
 }
 
 #[test]
+fn stacks_of_a_chain_are_not_summed_and_its_programs_may_have_functions() {
+    // Each has a stack as large as one can be, the last one three functions that share it.
+    let text = |n: u32| {
+        let next = n + 1;
+        format!(
+            "r2 = {n}
+             *(u64 *)(r10 -512) = r2
+             r2 = map[jumps] ll
+             r3 = {next}
+             call bpf_tail_call
+             r0 = *(u64 *)(r10 -512)
+             exit"
+        )
+    };
+    let last = "
+        r1 = 1
+        call f
+        r0 += 40
+        exit
+        f:
+        *(u64 *)(r10 -240) = r1
+        call g
+        r1 = *(u64 *)(r10 -240)
+        r0 += r1
+        exit
+        g:
+        r0 = 1
+        *(u64 *)(r10 -240) = r0
+        exit";
+    let names: Vec<String> = (0..33).map(|n| format!("p{n}")).collect();
+    let texts: Vec<String> = (0..33).map(text).collect();
+    let mut programs: Vec<(&str, &str)> =
+        names.iter().zip(&texts).map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    programs.push(("last", last));
+    let slots: Vec<(u32, &str)> = (0..).zip(programs.iter().map(|(name, _)| *name)).collect();
+    let places = everywhere(&object(vec![jumps(40, &slots)], &programs));
+    assert_eq!(places.run("p0", &PACKET).unwrap().r0, 42);
+}
+
+#[test]
+fn functions_wait_for_their_chains_33_deep() {
+    // Each level waits with 240 bytes of stack for a function that tail-calls the next; each adds
+    // what it kept there.
+    let main = "
+        r2 = 1
+        *(u64 *)(r10 -240) = r2
+        call jump
+        r1 = *(u64 *)(r10 -240)
+        r0 += r1
+        exit
+        jump:
+        r2 = 2
+        *(u64 *)(r10 -272) = r2
+        r2 = map[jumps] ll
+        r3 = 0
+        call bpf_tail_call
+        r0 = *(u64 *)(r10 -272)
+        exit";
+    let spec = object(vec![jumps(1, &[(0, "main")])], &[("main", main)]);
+    for (name, runtime) in engines() {
+        let object = runtime.open(spec.clone()).load().unwrap();
+        let out = object.program("main").unwrap().test_run(&TestRun::packet(&PACKET)).unwrap();
+        assert_eq!(out.return_value, 34 + 2, "{name}");
+    }
+}
+
+#[test]
 fn empty_and_missing_slots_fall_through_and_the_index_is_the_low_half() {
     let maps = vec![jumps(4, &[(0, "one"), (3, "two")])];
     let programs = [("main", BY_PACKET), ("one", &answer(1001)), ("two", &answer(1002))];

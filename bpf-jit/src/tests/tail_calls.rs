@@ -251,3 +251,45 @@ fn counted_code_counts() {
     let counts = [&counters.runs, &counters.tail_calls, &counters.fallen_through];
     assert_eq!(counts.map(|count| count.load(Ordering::Relaxed)), [68, 66, 2]);
 }
+
+/// The machine code of a program's only tail call, an instruction a line.
+fn code_of_tail_call(parts: ImageParts) -> Vec<String> {
+    let image = super::vouch(parts);
+    let listing = super::jit().compile(&image).unwrap().listing(&image);
+    let mut is_call = false;
+    let mut code = Vec::new();
+    for line in listing.lines() {
+        match line.split_once(":   ") {
+            Some((_, machine)) if is_call => code.push(machine.to_owned()),
+            Some(_) => {}
+            None => is_call = line.ends_with("call helper#12"),
+        }
+    }
+    code
+}
+
+#[test]
+fn a_known_slot_is_one_load_of_a_fixed_address() {
+    let slots = Slots::default();
+    let of = |code: &[String], what: &str| code.iter().filter(|insn| insn.contains(what)).count();
+
+    // The only comparisons are with the limit, and of what was loaded with zero.
+    let mut parts = with_slots(counting(1, 13), &slots);
+    parts.notes = notes(&parts, Note::default());
+    parts.notes[8] = Note { map: Some(0), key: Some(3), ..Note::default() };
+    let known = code_of_tail_call(parts);
+    assert_eq!((of(&known, "cmp"), of(&known, "cmp $0x21,")), (1, 1), "{known:#?}");
+    assert_eq!(
+        (of(&known, "movabs"), of(&known, "(%"), of(&known, "test")),
+        (1, 1, 1),
+        "{known:#?}"
+    );
+    assert!(of(&known, "shl") + of(&known, "lea ") == 0, "{known:#?}");
+
+    // Where the index is not known, there is one more.
+    let mut insns = vec![mov(Reg::R6, Reg::R1), load(Size::DW, Reg::R3, Reg::R6, 0)];
+    insns.extend(load_map(Reg::R2, 0));
+    insns.extend([helper(12), mov_imm(Reg::R0, 1), Insn::Exit]);
+    let unknown = code_of_tail_call(with_slots(insns, &slots));
+    assert_eq!((of(&unknown, "cmp"), of(&unknown, "cmp $0x21,")), (2, 1), "{unknown:#?}");
+}
