@@ -312,7 +312,7 @@ unsafe fn to_the_end(end: End, start: &Start<'_, Interp>, cx: *mut RunCx) -> Res
         End::Returned(value) => Ok(value),
         End::Left { entry, ctx } => {
             // SAFETY: [prog-entry] the run has just found it in a slot.
-            let result = unsafe { native::enter(cx, entry, ctx) };
+            let result = unsafe { native::go_on(cx, entry, ctx) };
             result.map_err(|kind| Fault { pc: start.at, kind })
         }
     }
@@ -584,7 +584,7 @@ impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
     #[expect(unsafe_code, reason = "enters compiled code")]
     fn native(&mut self, entry: u64, ctx: u64) -> Result<u64, FaultKind> {
         // SAFETY: [prog-entry] the run has just found it in a slot; [run-context] and waits.
-        unsafe { native::enter(self.cx, entry, ctx) }
+        unsafe { native::go_on(self.cx, entry, ctx) }
     }
 
     #[inline(always)]

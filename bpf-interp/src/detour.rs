@@ -4,15 +4,18 @@
 //! Each function has an entry that is empty or holds the address of a [`Detour`]. A call looks at it
 //! once, so it goes where it led at that moment, and stays there.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bpf_abi::exec::{ProbeArgs, RunCx};
+use bpf_isa::Pc;
 
 use crate::atomic::pointer;
 use crate::call::Interp;
 use crate::fault::Fault;
+use crate::native;
 
 /// What calls of a function do instead of running its body.
 pub struct Detour {
@@ -21,9 +24,34 @@ pub struct Detour {
 
 enum Kind {
     /// Another program's main function runs in its place, and counts its tail calls afresh.
-    Replaced(Arc<Interp>),
+    Replaced(Callee),
     /// Programs run before and after it.
-    Probed { args: u8, before: Vec<Arc<Interp>>, after: Vec<Arc<Interp>> },
+    Probed { args: u8, before: Vec<Callee>, after: Vec<Callee> },
+}
+
+/// A program that is run instead of a function, or around it: by its main function.
+#[derive(Clone)]
+pub enum Callee {
+    /// In the interpreter.
+    Interpreted(Arc<Interp>),
+    /// As compiled code.
+    Compiled {
+        /// The address of the slot before its main function.
+        entry: u64,
+        /// How many arguments are passed to it, at most five, and behind them the run.
+        arity: u8,
+        /// Keeps the code there.
+        keep: Arc<dyn Any + Send + Sync>,
+    },
+}
+
+impl fmt::Debug for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interpreted(program) => program.fmt(f),
+            Self::Compiled { entry, .. } => write!(f, "Callee({entry:#x})"),
+        }
+    }
 }
 
 impl fmt::Debug for Detour {
@@ -57,12 +85,12 @@ impl Entries {
 
 impl Detour {
     /// The main function of `by` runs in the place of the function.
-    pub fn replaced(by: Arc<Interp>) -> Arc<Self> {
+    pub fn replaced(by: Callee) -> Arc<Self> {
         Arc::new(Self { kind: Kind::Replaced(by) })
     }
 
     /// `before` and `after` run around the function, and see so many of its arguments.
-    pub fn probed(args: u8, before: Vec<Arc<Interp>>, after: Vec<Arc<Interp>>) -> Arc<Self> {
+    pub fn probed(args: u8, before: Vec<Callee>, after: Vec<Callee>) -> Arc<Self> {
         Arc::new(Self { kind: Kind::Probed { args: args.min(5), before, after } })
     }
 
@@ -117,11 +145,19 @@ impl Detour {
 ///
 /// `[run-context]`: the arguments are what it expects, and `cx` is that of a run that waits.
 #[expect(unsafe_code, reason = "runs a program with arguments by their addresses")]
-unsafe fn afresh(program: &Interp, cx: *mut RunCx, args: [u64; 5]) -> Result<u64, Fault> {
+unsafe fn afresh(program: &Callee, cx: *mut RunCx, args: [u64; 5]) -> Result<u64, Fault> {
     // SAFETY: [run-context] `cx` is the run's; nobody else uses it here.
     let kept = unsafe { std::mem::replace(&mut (*cx).tail_calls, 0) };
-    // SAFETY: [run-context] by the caller.
-    let result = unsafe { program.call_function(cx, 0, args) };
+    let result = match program {
+        // SAFETY: [run-context] by the caller.
+        Callee::Interpreted(program) => unsafe { program.call_function(cx, 0, args) },
+        Callee::Compiled { entry, arity, .. } => {
+            let args = &args[..usize::from(*arity).min(args.len())];
+            // SAFETY: [entry-detour] the detour keeps the code; [run-context] by the caller.
+            let result = unsafe { native::enter(cx, *entry, args) };
+            result.map_err(|kind| Fault { pc: Pc(0), kind })
+        }
+    };
     // SAFETY: [run-context] as above.
     unsafe {
         (*cx).tail_calls = kept;

@@ -26,19 +26,35 @@ pub const JUMPED_TO: InterpFn = jumped_to;
 /// probe.
 pub const CALLED: InterpFn = called;
 
-/// Enters compiled code that a tail call leads to.
+/// Goes on in the compiled code that a tail call leads to.
 ///
 /// # Safety
 ///
 /// `[prog-entry]`: the address was found in a slot of a program array by the run whose `cx` this is,
 /// and which waits or has ended: `[run-context]`.
 #[expect(unsafe_code, reason = "enters compiled code by its address")]
-pub(crate) unsafe fn enter(cx: *mut RunCx, entry: u64, ctx: u64) -> Result<u64, FaultKind> {
+pub(crate) unsafe fn go_on(cx: *mut RunCx, entry: u64, ctx: u64) -> Result<u64, FaultKind> {
+    // SAFETY: [prog-entry] by the caller; the body of a main function takes the context and the run.
+    unsafe { enter(cx, entry - ProgEntry::BEHIND_CALLED, &[ctx]) }
+}
+
+/// Enters compiled code with these arguments, in a run that counts its tail calls on.
+///
+/// # Safety
+///
+/// `[prog-entry]`, `[entry-detour]`: at the address lies code that can be called with so many
+/// arguments, kept for the run whose `cx` this is, and which waits or has ended: `[run-context]`.
+#[expect(unsafe_code, reason = "enters compiled code by its address")]
+pub(crate) unsafe fn enter(cx: *mut RunCx, entry: u64, args: &[u64]) -> Result<u64, FaultKind> {
     // SAFETY: [run-context] `cx` is the run's; nobody else uses it here.
     let Some(native) = (unsafe { (*cx).native }) else { return Err(FaultKind::Unsupported) };
-    let args: NativeArgs = [ctx, cx.expose_provenance() as u64, 0, 0, 0, 0];
-    // SAFETY: [prog-entry] by the caller; the body of a main function takes the context and the run.
-    Ok(unsafe { native(cx, &raw const args, entry - ProgEntry::BEHIND_CALLED) })
+    let run = cx.expose_provenance() as u64;
+    let mut words: NativeArgs = [0; 6];
+    for (word, arg) in words.iter_mut().zip(args.iter().chain([&run])) {
+        *word = *arg;
+    }
+    // SAFETY: [prog-entry], [entry-detour] by the caller.
+    Ok(unsafe { native(cx, &raw const words, entry) })
 }
 
 /// Runs a program until it ends or leaves for compiled code.

@@ -32,7 +32,7 @@ use crate::error::CompileError;
 const ALIGN: usize = crate::finish::LINE;
 
 /// The least memory that is worth reserving, in bytes.
-const LEAST_RESERVE: usize = 1 << 20;
+const LEAST_RESERVE: usize = 64 << 10;
 
 /// What unused memory is filled with: `int3`.
 const UNUSED: u8 = 0xcc;

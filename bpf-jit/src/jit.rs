@@ -35,7 +35,7 @@ const MAX_OPTIMIZED: usize = 50_000;
 /// How a JIT is set up.
 #[derive(Clone, Debug)]
 pub struct JitOptions {
-    /// How much address space to reserve for code, in bytes: at least 1 MiB, at most 1 GiB.
+    /// How much address space to reserve for code, in bytes: at least 64 KiB, at most 1 GiB.
     pub reserve: usize,
     /// Whether code is optimised.
     pub optimize: bool,

@@ -86,6 +86,7 @@ pub struct Builder {
     slots: SlotMode,
     code_cache: Option<CodeCache>,
     optimize: bool,
+    code_memory: Option<usize>,
     kernel_btf: KernelBtf,
     clock: Clock,
     seed: Option<u64>,
@@ -140,6 +141,14 @@ impl Builder {
     #[must_use]
     pub const fn slots(mut self, slots: SlotMode) -> Self {
         self.slots = slots;
+        self
+    }
+
+    /// How much memory there is for compiled code, in bytes, rounded up to a power of two from 64 KiB to
+    /// 1 GiB; 256 MiB if not said. Linux: `net.core.bpf_jit_limit`.
+    #[must_use]
+    pub const fn code_memory(mut self, bytes: usize) -> Self {
+        self.code_memory = Some(bytes);
         self
     }
 
@@ -209,11 +218,13 @@ impl Builder {
     /// Returns an error if compiled code was asked for and there can be none.
     pub fn build(self) -> Result<Runtime, Error> {
         let cpus = self.cpus.map_or_else(Cpus::available, Cpus::new);
+        let usual = JitOptions::default();
         let options = JitOptions {
             slots: self.slots,
             optimize: self.optimize,
             cache: self.code_cache,
-            ..JitOptions::default()
+            reserve: self.code_memory.unwrap_or(usual.reserve),
+            ..usual
         };
         let engines = Engines::new(self.engine, self.jit, self.counts, options)?;
         let random = Random::new(self.seed, cpus.count());
@@ -253,6 +264,7 @@ impl Runtime {
             slots: SlotMode::Word,
             code_cache: Some(CodeCache::in_memory(CodeCache::DEFAULT_MEMORY)),
             optimize: true,
+            code_memory: None,
             kernel_btf: KernelBtf::default(),
             clock: Clock::default(),
             seed: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bpf_interp::{Detour, Interp};
+use bpf_interp::{Callee, Detour, Interp};
 
 use crate::chain::{Chain, ProbeKind};
 use crate::error::ThunkError;
@@ -36,8 +36,8 @@ impl InterpSlot {
     /// `[slot-target]`: its main function takes what the functions take whose entries are to lead to
     /// it, and returns as they do.
     #[expect(unsafe_code, reason = "hands the obligation on")]
-    pub unsafe fn extension(program: &Arc<Interp>) -> Code {
-        let detour = Detour::replaced(Arc::clone(program));
+    pub unsafe fn extension(program: Callee) -> Code {
+        let detour = Detour::replaced(program);
         // SAFETY: [slot-target] by the caller; the detour keeps the program.
         unsafe { Code::vouch(detour.address(), detour) }
     }
@@ -48,9 +48,11 @@ impl InterpSlot {
     ///
     /// `[slot-target]`: it takes what probes of the functions take that it is to be attached to.
     #[expect(unsafe_code, reason = "hands the obligation on")]
-    pub unsafe fn probe(program: &Arc<Interp>) -> Code {
-        // SAFETY: [slot-target] by the caller.
-        unsafe { Code::vouch(program.entry(), Arc::<Interp>::clone(program)) }
+    pub unsafe fn probe(program: Callee) -> Code {
+        let program = Arc::new(program);
+        let address = Arc::as_ptr(&program).expose_provenance() as u64;
+        // SAFETY: [slot-target] by the caller; nobody goes to the address, which detours do not need.
+        unsafe { Code::vouch(address, program) }
     }
 }
 
@@ -87,13 +89,12 @@ impl ThunkBuilder for InterpProbes {
     fn thunk(&self, chain: &Chain<Probe>, _: u64) -> Result<Code, ThunkError> {
         let programs = |kind| {
             let probes = chain.probes(kind).iter();
-            probes.map(|probe| Arc::clone(probe.code.keep()).downcast::<Interp>()).collect()
+            let callee = |probe: &Probe| probe.code.keep().downcast_ref::<Callee>().cloned();
+            let all: Option<Vec<_>> = probes.map(callee).collect();
+            all.ok_or_else(|| ThunkError("a probe of compiled functions".into()))
         };
-        let wrong = || ThunkError("a probe of another engine".into());
-        let before: Result<Vec<_>, _> = programs(ProbeKind::Entry);
-        let after: Result<Vec<_>, _> = programs(ProbeKind::Exit);
-        let detour =
-            Detour::probed(self.args, before.map_err(|_| wrong())?, after.map_err(|_| wrong())?);
+        let (before, after) = (programs(ProbeKind::Entry)?, programs(ProbeKind::Exit)?);
+        let detour = Detour::probed(self.args, before, after);
         // SAFETY: [slot-target] it calls the function itself, and the probes as whoever vouched for
         // them said; it keeps them.
         Ok(unsafe { Code::vouch(detour.address(), detour) })

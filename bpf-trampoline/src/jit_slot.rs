@@ -66,15 +66,14 @@ impl JitSlot {
     #[expect(unsafe_code, reason = "hands the obligation on")]
     pub unsafe fn extension(
         jit: &Jit,
-        program: &Arc<Compiled>,
+        program: Callee,
         takes_tail_calls: bool,
     ) -> Result<Code, ThunkError> {
-        let callee = program.callee();
         if !takes_tail_calls {
             // SAFETY: [slot-target] by the caller.
-            return Ok(unsafe { Code::vouch(callee.address, callee.keep) });
+            return Ok(unsafe { Code::vouch(program.address, program.keep) });
         }
-        let thunk = jit.counting_afresh(&callee).map_err(failed)?;
+        let thunk = jit.counting_afresh(&program).map_err(failed)?;
         // SAFETY: [slot-target] by the caller, since it calls what the caller vouches for.
         Ok(unsafe { Code::vouch(thunk.address(), Arc::new(thunk)) })
     }
@@ -85,10 +84,9 @@ impl JitSlot {
     ///
     /// `[slot-target]`: it takes what probes of the functions take that it is to be attached to.
     #[expect(unsafe_code, reason = "hands the obligation on")]
-    pub unsafe fn probe(program: &Arc<Compiled>) -> Code {
-        let callee = program.callee();
+    pub unsafe fn probe(program: Callee) -> Code {
         // SAFETY: [slot-target] by the caller.
-        unsafe { Code::vouch(callee.address, callee.keep) }
+        unsafe { Code::vouch(program.address, program.keep) }
     }
 }
 

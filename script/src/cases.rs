@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use bpfkit::{EngineChoice, Error, KernelBtf, Runtime};
+use bpfkit::{EngineChoice, Error, JitMode, KernelBtf, Runtime};
 use serde_json::Value;
 
 use crate::build::build_missing;
@@ -19,6 +19,8 @@ use crate::world::World;
 pub struct Options {
     /// Which engine runs the programs.
     pub engine: EngineChoice,
+    /// When they are compiled; in the background, as late as can be.
+    pub jit: JitMode,
     /// Where the types of the kernel come from.
     pub kernel_btf: KernelBtf,
     /// Whether the last line of the log of a refused load must be the kernel's, besides the lines
@@ -182,8 +184,9 @@ fn run_with(source: &Path, facts: &Facts, options: &Options) -> Result<CaseRepor
     if let Err(error) = build_missing(&case) {
         return Ok(whole(case.name, case.desc, error.to_string()));
     }
-    let runtime =
-        Runtime::builder().engine(options.engine).kernel_btf(options.kernel_btf.clone()).build()?;
+    let builder = Runtime::builder().engine(options.engine).jit(options.jit);
+    let runtime = builder.kernel_btf(options.kernel_btf.clone()).build()?;
+    let _hold = runtime.hold_compiler();
     let compare = Compare { case: &case, options, ids: BTreeMap::new() };
     Ok(compare.run(World::new(runtime), facts.steps(&case.name)))
 }

@@ -13,8 +13,10 @@ use bpf_abi::map::{MapInit, MapInitValue, MapSpec, MapType, UpdateFlags};
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::ObjectSpec;
 use bpf_fuzz::random::Random;
-use bpf_runtime::{EngineChoice, JitMode, Object, Runtime};
+use bpf_runtime::{EngineChoice, JitMode, Object, Program, Runtime};
+use bpf_tests::corpus::file;
 use bpf_tests::text;
+use bpfkit::OpenElf as _;
 
 const PACKET: [u8; 64] = [0; 64];
 
@@ -135,7 +137,32 @@ fn runs(object: &Object) -> u64 {
 fn in_the_background() -> Option<Runtime> {
     // Code that was kept would be there at once.
     let builder = Runtime::builder().engine(EngineChoice::Jit).code_cache(None);
-    builder.jit(JitMode::Background).cpus(4).build().ok()
+    builder.jit(JitMode::Background).cpus(4).code_memory(1 << 20).build().ok()
+}
+
+/// Programs that take all memory there is for code: what is compiled while they are there cannot be.
+fn fill(runtime: &Runtime) -> Vec<Object> {
+    let mut all = Vec::new();
+    for pairs in [3000, 300, 30, 1] {
+        let ballast = "r0 *= 31\nr0 ^= 5\n".repeat(pairs);
+        let text = format!("r0 = *(u32 *)(r1 +16)\n{ballast}exit");
+        loop {
+            let spec = text::object(ProgType::Xdp, vec![], &[("ballast", &text)]).unwrap();
+            let object = runtime.open(spec).load().unwrap();
+            if object.program("ballast").unwrap().settle() == Engine::Interp {
+                break;
+            }
+            all.push(object);
+        }
+    }
+    all
+}
+
+/// Has a program be compiled, or has it fail.
+fn settle(runtime: &Runtime, program: &Program, engine: Engine) {
+    let fillers = if engine == Engine::Interp { fill(runtime) } else { Vec::new() };
+    assert_eq!(program.settle(), engine);
+    drop(fillers);
 }
 
 /// What the chain comes to where every program is compiled as it is loaded.
@@ -225,4 +252,95 @@ fn wait_for(rounds: &AtomicU64, count: u64) {
     while rounds.load(Ordering::Relaxed) < count && begun.elapsed() < Duration::from_secs(20) {
         thread::yield_now();
     }
+}
+
+#[test]
+fn programs_that_cannot_be_compiled_are_interpreted_beside_others() {
+    let Some(runtime) = in_the_background() else { return };
+    let spec = chain(|n| WAYS[n as usize % 4]);
+    let expected = eagerly(&spec);
+    let hold = runtime.hold_compiler();
+    let object = runtime.open(spec).load().unwrap();
+    let programs: Vec<_> = (0..LINKS).map(|n| object.program(&name(n)).unwrap()).collect();
+    for program in programs.iter().step_by(3) {
+        assert_eq!(program.settle(), Engine::Jit);
+    }
+    let fillers = fill(&runtime);
+    drop(hold);
+    let engines: Vec<_> = programs.iter().map(Program::settle).collect();
+    assert_eq!(engines.iter().filter(|engine| **engine == Engine::Interp).count(), 23);
+    assert_eq!(run(&object), expected);
+    drop(fillers);
+    // One that was in no slot until now, and one that finds its slot again.
+    let array = object.map("jumps").unwrap().prog_array().unwrap();
+    array.set(LINKS, &programs[4]).unwrap();
+    array.delete(5).unwrap();
+    assert_ne!(run(&object), expected);
+    array.set(5, &programs[5]).unwrap();
+    assert_eq!(run(&object), expected);
+}
+
+#[test]
+fn extensions_and_probes_are_attached_whatever_engine_runs_them_and_their_target() {
+    const CALLED: u32 = 7;
+    let Some(runtime) = in_the_background() else { return };
+    let source = runtime.open_file(file("tests/objects/torture.bpf.o")).unwrap();
+    let hold = runtime.hold_compiler();
+    let both = [Engine::Jit, Engine::Interp];
+    for (targets, own) in both.into_iter().flat_map(|one| both.map(|other| (one, other))) {
+        let mut open = source.clone();
+        open.choose(&["main_program"]).unwrap();
+        let object = open.load().unwrap();
+        let main = object.program("main_program").unwrap();
+        settle(&runtime, &main, targets);
+        let counts = object.map("counts").unwrap();
+        let load = |name, function| {
+            let mut open = source.clone();
+            open.choose(&[name]).unwrap();
+            open.reuse_map("counts", &counts).unwrap();
+            open.attach_target(Some(&main), main.function_id(function).unwrap());
+            let program = open.load().unwrap().program(name).unwrap();
+            settle(&runtime, &program, own);
+            program
+        };
+        let mut packet = main.packet(&PACKET).unwrap();
+        let mut run = || main.run(&mut packet).unwrap();
+        let [extension, before, after] =
+            [load("extension", "f"), load("before", "g"), load("after", "g")];
+        assert_eq!(run(), 0);
+        let extended = extension.attach().unwrap();
+        assert_eq!(run(), CALLED, "{targets:?} calls {own:?}");
+        let probes = [before.attach().unwrap(), after.attach().unwrap()];
+        assert_eq!(run(), CALLED, "{targets:?} calls {own:?}");
+        drop(extended);
+        assert_eq!(run(), 0, "{targets:?} calls {own:?}");
+        drop(probes);
+        assert_eq!(run(), 0, "{targets:?} calls {own:?}");
+        let counts = counts.array::<u64>().unwrap();
+        let counted = [0, 1, 2, 3].map(|place| counts.get(place).unwrap());
+        // The old function, the extension, the probes twice two times, and nothing wrong.
+        assert_eq!(counted, [3, 2, 4, 0], "{targets:?} calls {own:?}");
+    }
+    drop(hold);
+}
+
+#[test]
+fn attaching_does_not_wait_for_the_programs_before_it() {
+    let Some(runtime) = in_the_background() else { return };
+    let source = runtime.open_file(file("tests/objects/torture.bpf.o")).unwrap();
+    let hold = runtime.hold_compiler();
+    let mut open = source.clone();
+    open.choose(&["main_program"]).unwrap();
+    let object = open.load().unwrap();
+    let main = object.program("main_program").unwrap();
+    let mut open = source.clone();
+    open.choose(&["extension"]).unwrap();
+    open.attach_target(Some(&main), main.function_id("f").unwrap());
+    let extension = open.load().unwrap().program("extension").unwrap();
+    assert_eq!((main.info().engine, extension.info().engine), (Engine::Interp, Engine::Interp));
+    let link = extension.attach().unwrap();
+    assert_eq!((main.info().engine, extension.info().engine), (Engine::Jit, Engine::Jit));
+    let mut packet = main.packet(&PACKET).unwrap();
+    assert_eq!(main.run(&mut packet).unwrap(), 7);
+    drop((link, hold));
 }

@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
-use bpf_runtime::EngineChoice;
+use bpf_runtime::{EngineChoice, JitMode};
 use bpf_script::{Options, run_dir};
 
-fn every_case_on(engine: EngineChoice) {
+fn every_case_on(engine: EngineChoice, jit: JitMode) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
     let report =
-        run_dir(&dir, "", &Options { engine, messages: true, ..Options::default() }).unwrap();
+        run_dir(&dir, "", &Options { engine, jit, messages: true, ..Options::default() }).unwrap();
     assert!(report.cases.len() >= 96, "{} cases", report.cases.len());
     let wrong: Vec<String> = report
         .cases
@@ -22,10 +22,15 @@ fn every_case_on(engine: EngineChoice) {
 
 #[test]
 fn compiled_programs_do_what_a_kernel_does() {
-    every_case_on(EngineChoice::Jit);
+    every_case_on(EngineChoice::Jit, JitMode::Eager);
+}
+
+#[test]
+fn programs_that_are_compiled_when_links_need_it_do_what_a_kernel_does() {
+    every_case_on(EngineChoice::Jit, JitMode::Background);
 }
 
 #[test]
 fn interpreted_programs_do_what_a_kernel_does() {
-    every_case_on(EngineChoice::Interp);
+    every_case_on(EngineChoice::Interp, JitMode::Eager);
 }

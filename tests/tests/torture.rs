@@ -1,12 +1,12 @@
 //! Functions replaced and probed while programs run. `BPFKIT_TORTURE` says for how many seconds, on
-//! each of the ways in which entries are changed; twenty in all if it does not.
+//! each of the ways in which entries are changed; twenty-four in all if it does not.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "says what it did, or stops")]
 
 use std::time::Duration;
 
 use bpf_jit::SlotMode;
-use bpf_runtime::{Builder, EngineChoice, Runtime};
+use bpf_runtime::{Builder, EngineChoice, JitMode, Runtime};
 use bpf_tests::torture::{Report, replace};
 
 /// For how long, of so many parts of twenty seconds.
@@ -36,4 +36,10 @@ fn functions_are_replaced_by_displacements_alone() {
 #[test]
 fn interpreted_functions_are_replaced_while_programs_run() {
     torture("interpreter", Runtime::builder().engine(EngineChoice::Interp), 5);
+}
+
+#[test]
+fn functions_are_replaced_by_programs_that_are_compiled_beside() {
+    let builder = Runtime::builder().engine(EngineChoice::Jit).jit(JitMode::Background);
+    torture("jit in the background", builder, 4);
 }

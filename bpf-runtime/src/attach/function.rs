@@ -12,6 +12,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use bpf_abi::errno::Errno;
 use bpf_abi::prog::{AttachType, ProgType};
 use bpf_btf::TypeId;
+use bpf_interp::Interp;
+use bpf_jit::{CompileError, Compiled, Jit};
 use bpf_maps::Cpus;
 use bpf_trampoline::{
     Attachment, GracePeriods, InterpProbes, InterpSlot, JitProbes, JitSlot, Probe, ProbeKind,
@@ -147,36 +149,43 @@ impl Program {
             }
             self.refused(&reason, errno)
         };
-        let attached = match (self.object.code(), program.object.code(), how) {
-            (Code::Jit(own), Code::Jit(_), How::Extend) => {
+        let attached = match program.object.code() {
+            Code::Jit(compiled) => {
                 let jit = self.runtime.shared.engines.jit().ok_or_else(missing)?;
-                let main = self.object.image.subprogs.first();
-                let counts = main.is_some_and(|main| main.tail_calls);
-                // SAFETY: [slot-target] the verifier held the two functions to the same type, and
-                // both take the run behind their arguments.
-                let code = unsafe { JitSlot::extension(jit, own, counts) };
-                target.extend(code.map_err(|error| failed(&error, Errno::ENOMEM))?)
-            }
-            (Code::Interp(own), Code::Interp(_), How::Extend) => {
-                // SAFETY: [slot-target] as above.
-                target.extend(unsafe { InterpSlot::extension(own) })
-            }
-            (Code::Jit(own), Code::Jit(compiled), How::Probe(kind)) => {
-                let jit = self.runtime.shared.engines.jit().ok_or_else(missing)?.clone();
                 let arity = compiled.arity(number).ok_or_else(missing)?;
-                let builder: Arc<dyn ThunkBuilder> = Arc::new(JitProbes { jit, arity, args });
-                // SAFETY: [slot-target] the verifier judged it by the arguments of the function.
-                let code = unsafe { JitSlot::probe(own) };
-                target.probe(kind, Probe { program: self.id(), code }, &builder)
+                let no_room = |error| failed(&error, Errno::ENOMEM);
+                match how {
+                    How::Extend => {
+                        let own = self.object.called_by_code(jit, arity).map_err(no_room)?;
+                        let counts = self.object.counts_tail_calls();
+                        // SAFETY: [slot-target] the verifier held the two functions to the same
+                        // type, and both take the run behind their arguments.
+                        let code = unsafe { JitSlot::extension(jit, own, counts) };
+                        target.extend(code.map_err(|error| failed(&error, Errno::ENOMEM))?)
+                    }
+                    How::Probe(kind) => {
+                        let own = self.object.called_by_code(jit, 1).map_err(no_room)?;
+                        let builder: Arc<dyn ThunkBuilder> =
+                            Arc::new(JitProbes { jit: jit.clone(), arity, args });
+                        // SAFETY: [slot-target] the verifier judged it by the arguments of the
+                        // function.
+                        let code = unsafe { JitSlot::probe(own) };
+                        target.probe(kind, Probe { program: self.id(), code }, &builder)
+                    }
+                }
             }
-            (Code::Interp(own), Code::Interp(_), How::Probe(kind)) => {
-                let builder: Arc<dyn ThunkBuilder> = Arc::new(InterpProbes { args });
-                // SAFETY: [slot-target] as above.
-                let code = unsafe { InterpSlot::probe(own) };
-                target.probe(kind, Probe { program: self.id(), code }, &builder)
-            }
-            (Code::Jit(_), Code::Interp(_), _) | (Code::Interp(_), Code::Jit(_), _) => {
-                return Err(self.refused("the two run on different engines", Errno::EINVAL));
+            Code::Interp(_) => {
+                let own = self.object.called_by_interpreter().ok_or_else(missing)?;
+                match how {
+                    // SAFETY: [slot-target] as above.
+                    How::Extend => target.extend(unsafe { InterpSlot::extension(own) }),
+                    How::Probe(kind) => {
+                        let builder: Arc<dyn ThunkBuilder> = Arc::new(InterpProbes { args });
+                        // SAFETY: [slot-target] as above.
+                        let code = unsafe { InterpSlot::probe(own) };
+                        target.probe(kind, Probe { program: self.id(), code }, &builder)
+                    }
+                }
             }
         };
         attached.map_err(|error| failed(&error, error.errno()))
@@ -203,6 +212,37 @@ impl ProgramObject {
     /// What the program was loaded for, if that was not used up.
     fn loaded_for(&self) -> MutexGuard<'_, Option<LoadedFor>> {
         self.loaded_for.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The program as compiled functions call it that take so many arguments.
+    fn called_by_code(&self, jit: &Jit, arity: u8) -> Result<bpf_jit::Callee, CompileError> {
+        match self.code() {
+            Code::Jit(compiled) => Ok(compiled.callee()),
+            Code::Interp(program) => {
+                let keep = Arc::<Interp>::clone(program);
+                let stub = jit.interpreted(arity, bpf_interp::CALLED, program.entry(), keep)?;
+                Ok(bpf_jit::Callee { address: stub.address(), keep: Arc::new(stub) })
+            }
+        }
+    }
+
+    /// The program as interpreted functions call it.
+    fn called_by_interpreter(&self) -> Option<bpf_interp::Callee> {
+        Some(match self.code() {
+            Code::Interp(program) => bpf_interp::Callee::Interpreted(Arc::clone(program)),
+            Code::Jit(compiled) => {
+                let (entry, arity) = (compiled.callee().address, compiled.arity(0)?);
+                let keep = Arc::<Compiled>::clone(compiled);
+                bpf_interp::Callee::Compiled { entry, arity, keep }
+            }
+        })
+    }
+
+    /// Whether it may take tail calls, which it counts in the place of a function.
+    fn counts_tail_calls(&self) -> bool {
+        // Entering the interpreter changes the register that the count is in.
+        let is_interpreted = matches!(self.code(), Code::Interp(_));
+        is_interpreted || self.image.subprogs.first().is_some_and(|main| main.tail_calls)
     }
 
     /// The entry of a function, made when it is first asked for.
