@@ -137,13 +137,13 @@ fn runs(object: &Object) -> u64 {
 fn in_the_background() -> Option<Runtime> {
     // Code that was kept would be there at once.
     let builder = Runtime::builder().engine(EngineChoice::Jit).code_cache(None);
-    builder.jit(JitMode::Background).cpus(4).code_memory(1 << 20).build().ok()
+    builder.jit(JitMode::Background).cpus(4).code_memory(64 << 10).build().ok()
 }
 
 /// Programs that take all memory there is for code: what is compiled while they are there cannot be.
 fn fill(runtime: &Runtime) -> Vec<Object> {
     let mut all = Vec::new();
-    for pairs in [3000, 300, 30, 1] {
+    for pairs in [500, 50, 1] {
         let ballast = "r0 *= 31\nr0 ^= 5\n".repeat(pairs);
         let text = format!("r0 = *(u32 *)(r1 +16)\n{ballast}exit");
         loop {
@@ -158,10 +158,12 @@ fn fill(runtime: &Runtime) -> Vec<Object> {
     all
 }
 
-/// Has a program be compiled, or has it fail.
-fn settle(runtime: &Runtime, program: &Program, engine: Engine) {
+/// Has programs be compiled, or has that fail.
+fn settle(runtime: &Runtime, programs: &[&Program], engine: Engine) {
     let fillers = if engine == Engine::Interp { fill(runtime) } else { Vec::new() };
-    assert_eq!(program.settle(), engine);
+    for program in programs {
+        assert_eq!(program.settle(), engine);
+    }
     drop(fillers);
 }
 
@@ -292,21 +294,20 @@ fn extensions_and_probes_are_attached_whatever_engine_runs_them_and_their_target
         open.choose(&["main_program"]).unwrap();
         let object = open.load().unwrap();
         let main = object.program("main_program").unwrap();
-        settle(&runtime, &main, targets);
+        settle(&runtime, &[&main], targets);
         let counts = object.map("counts").unwrap();
         let load = |name, function| {
             let mut open = source.clone();
             open.choose(&[name]).unwrap();
             open.reuse_map("counts", &counts).unwrap();
             open.attach_target(Some(&main), main.function_id(function).unwrap());
-            let program = open.load().unwrap().program(name).unwrap();
-            settle(&runtime, &program, own);
-            program
+            open.load().unwrap().program(name).unwrap()
         };
         let mut packet = main.packet(&PACKET).unwrap();
         let mut run = || main.run(&mut packet).unwrap();
         let [extension, before, after] =
             [load("extension", "f"), load("before", "g"), load("after", "g")];
+        settle(&runtime, &[&extension, &before, &after], own);
         assert_eq!(run(), 0);
         let extended = extension.attach().unwrap();
         assert_eq!(run(), CALLED, "{targets:?} calls {own:?}");

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bpf_abi::exec::RunCx;
-use bpf_abi::image::{ImageParts, Note};
+use bpf_abi::image::{ImageParts, ImageSubprog, Note};
 use bpf_abi::map::{MapLayout, MapType};
-use bpf_isa::{Insn, JumpOp, Reg, Size};
+use bpf_abi::prog::ProgType;
+use bpf_isa::{Insn, JumpOp, Pc, Reg, Size};
 
 use super::{
     add, add_imm, compile, helper, jump_if, load, load_map, local, map, mov, mov_imm, notes, parts,
@@ -160,6 +161,25 @@ fn a_tail_call_leaves_its_frame_and_no_other() {
             assert_eq!(run(&main, &mut 0u64), 400 + 3 + 5000 + 70_000);
         }
     }
+}
+
+/// Callers pass what its type says, and the run behind it.
+#[test]
+fn an_extension_that_tail_calls_takes_no_more_than_its_type_says() {
+    let mut parts = with_slots(counting(1, 13), &Slots::default());
+    parts.prog_type = ProgType::Ext;
+    parts.subprogs = vec![ImageSubprog {
+        name: "e".into(),
+        start: Pc(0),
+        end: Pc(u32::try_from(parts.program.len()).unwrap()),
+        arity: 1,
+        stack_depth: 0,
+        tail_calls: true,
+        is_callback: false,
+        is_global: true,
+        btf_id: 1,
+    }];
+    assert_eq!(compile(parts).arity(0), Some(1));
 }
 
 #[test]
