@@ -1,6 +1,7 @@
 //! What it takes from an object's bytes to the end of a program's first run, and what of that is
 //! compiling.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -21,18 +22,25 @@ const SIZES: [(u32, u32); 4] = [(100, 50), (1_000, 10), (10_000, 2), (100_000, 1
 /// Measures the programs with these names, or all, and then programs of all sizes.
 pub(crate) fn run(rounds: u32, names: &[String]) -> anyhow::Result<()> {
     println!(
-        "{:10} {:>9} {:>12} {:>9} {:>9} {:>10}  (us to the first result, medians)",
-        "program", "kernel", "background", "eager", "off", "ours/kernel"
+        "{:10} {:>9} {:>12} {:>9} {:>9} {:>9} {:>9} {:>10}  (us to the first result, medians)",
+        "program", "kernel", "background", "eager", "kept", "on disk", "off", "ours/kernel"
     );
-    let runtime = |mode| Runtime::builder().jit(mode).build();
+    let runtime = |mode| Runtime::builder().jit(mode).code_cache(None).build();
     let modes = [JitMode::Background, JitMode::Eager, JitMode::Off].map(runtime);
     let modes: Vec<Runtime> = modes.into_iter().collect::<Result<_, _>>()?;
+    let in_memory = CodeCache::in_memory(CodeCache::DEFAULT_MEMORY);
+    let in_memory = Runtime::builder().code_cache(in_memory).build()?;
+    let folder = Folder::new()?;
     let mut ratios = Vec::new();
     for source in programs::wanted(names)? {
         let bytes = std::fs::read(&source.path)?;
         let packet = inputs::packet(&source.name);
         let mut kernel = Times::default();
         let mut ours = [Times::default(), Times::default(), Times::default()];
+        let (mut kept, mut on_disk) = (Times::default(), Times::default());
+        // What is compiled here is kept from here on.
+        in_runtime(&in_memory, &source, &bytes, &packet)?;
+        in_runtime(&folder.runtime()?, &source, &bytes, &packet)?;
         for _ in 0..rounds {
             if bpf_oracle::kernel::available().is_ok() {
                 kernel.push(in_kernel(&source, &bytes, &packet)?);
@@ -40,16 +48,20 @@ pub(crate) fn run(rounds: u32, names: &[String]) -> anyhow::Result<()> {
             for (runtime, times) in modes.iter().zip(&mut ours) {
                 times.push(in_runtime(runtime, &source, &bytes, &packet)?);
             }
+            kept.push(in_runtime(&in_memory, &source, &bytes, &packet)?);
+            on_disk.push(in_runtime(&folder.runtime()?, &source, &bytes, &packet)?);
         }
         let ratio = ours[0].ratio_to(&kernel);
         ratios.extend(ratio);
         let micro = |times: &Times, width| cell(times.median().map(|time| time / 1e3), width, 1);
         println!(
-            "{:10} {} {} {} {} {}",
+            "{:10} {} {} {} {} {} {} {}",
             source.name,
             micro(&kernel, 9),
             micro(&ours[0], 12),
             micro(&ours[1], 9),
+            micro(&kept, 9),
+            micro(&on_disk, 9),
             micro(&ours[2], 9),
             cell(ratio, 10, 3)
         );
@@ -60,6 +72,30 @@ pub(crate) fn run(rounds: u32, names: &[String]) -> anyhow::Result<()> {
         None => println!("geometric mean ours/kernel: not measured"),
     }
     Ok(())
+}
+
+/// A directory for compiled code, which is gone in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("bpf-bench-{}", std::process::id()));
+        // What is there is another run's, and of no use.
+        let _ = std::fs::remove_dir_all(&path);
+        Ok(Self(path))
+    }
+
+    /// A runtime that has code in this directory and none in memory, as a process that was started
+    /// anew.
+    fn runtime(&self) -> anyhow::Result<Runtime> {
+        Ok(Runtime::builder().code_cache(CodeCache::on_disk(&self.0)?).build()?)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn nanoseconds(start: Instant) -> f64 {
@@ -92,7 +128,10 @@ fn in_runtime(
 
 /// What compiling takes by the size of the program.
 fn sizes(rounds: u32) -> anyhow::Result<()> {
-    println!("{:>10} {:>12} {:>12}  (compiling: us an instruction)", "size", "optimised", "not");
+    println!(
+        "{:>10} {:>12} {:>12} {:>12} {:>12}  (us an instruction; bytes an instruction)",
+        "size", "optimised", "not", "kept", "bytes kept"
+    );
     let runtime = Runtime::builder().jit(JitMode::Off).build()?;
     let jit = Jit::new(JitOptions::default())?;
     let plain = Jit::new(JitOptions { optimize: false, ..JitOptions::default() })?;
@@ -112,8 +151,19 @@ fn sizes(rounds: u32) -> anyhow::Result<()> {
                 times.push(nanoseconds(start) / f64::from(repeat) / f64::from(size) / 1e3);
             }
         }
+        let cache = CodeCache::in_memory(1 << 30);
+        let keeping = Jit::new(JitOptions { cache: Some(cache.clone()), ..JitOptions::default() })?;
+        keeping.compile(program.image())?;
+        let mut kept = Times::default();
+        for _ in 0..rounds.min(5) * repeat {
+            let start = Instant::now();
+            keeping.cached(program.image(), None).context("code that is kept")?;
+            kept.push(nanoseconds(start) / f64::from(size) / 1e3);
+        }
         let [optimized, plain] = times.map(|times| cell(times.median(), 12, 2));
-        println!("{size:>10} {optimized} {plain}");
+        let kept = cell(kept.median(), 12, 4);
+        let bytes = cache.stats().bytes / size as usize;
+        println!("{size:>10} {optimized} {plain} {kept} {bytes:>12}");
     }
     Ok(())
 }
