@@ -17,7 +17,7 @@ use crate::programs::{self, Source};
 use crate::stats::{Times, cell, geometric_mean};
 
 /// How often a program is compiled in a round, by its number of instructions.
-const SIZES: [(u32, u32); 4] = [(100, 50), (1_000, 10), (10_000, 2), (100_000, 1)];
+const SIZES: [(u32, u32); 5] = [(100, 50), (1_000, 10), (10_000, 2), (50_000, 1), (100_000, 1)];
 
 /// Measures the programs with these names, or all, and then programs of all sizes.
 pub(crate) fn run(rounds: u32, names: &[String]) -> anyhow::Result<()> {
@@ -133,7 +133,7 @@ fn sizes(rounds: u32) -> anyhow::Result<()> {
         "size", "optimised", "not", "kept", "bytes kept"
     );
     let runtime = Runtime::builder().jit(JitMode::Off).build()?;
-    let jit = Jit::new(JitOptions::default())?;
+    let jit = Jit::new(JitOptions { max_optimized: usize::MAX, ..JitOptions::default() })?;
     let plain = Jit::new(JitOptions { optimize: false, ..JitOptions::default() })?;
     for (size, repeat) in SIZES {
         let mut spec = ObjectSpec { name: "sized".to_owned(), ..ObjectSpec::default() };

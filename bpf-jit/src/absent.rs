@@ -12,6 +12,8 @@ pub struct JitOptions {
     pub reserve: usize,
     /// Whether code is optimised.
     pub optimize: bool,
+    /// Programs of more instructions are not optimised in any case.
+    pub max_optimized: usize,
     /// Whether Cranelift checks what it is given; for tests.
     pub check: bool,
     /// How entry slots are changed while programs run.

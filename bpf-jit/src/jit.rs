@@ -29,9 +29,6 @@ use crate::lower::{self, Mode, Unit};
 use crate::slot::{self, EntrySlot};
 use crate::unplaced::{Assembly, Fixup, Part, Piece, Placed, Unplaced};
 
-/// Programs of more instructions are compiled without optimisation.
-const MAX_OPTIMIZED: usize = 50_000;
-
 /// How a JIT is set up.
 #[derive(Clone, Debug)]
 pub struct JitOptions {
@@ -39,6 +36,8 @@ pub struct JitOptions {
     pub reserve: usize,
     /// Whether code is optimised.
     pub optimize: bool,
+    /// Programs of more instructions are not optimised in any case.
+    pub max_optimized: usize,
     /// Whether Cranelift checks what it is given; for tests.
     pub check: bool,
     /// How entry slots are changed while programs run.
@@ -49,8 +48,14 @@ pub struct JitOptions {
 
 impl Default for JitOptions {
     fn default() -> Self {
-        let (optimize, check) = (true, false);
-        Self { reserve: 256 << 20, optimize, check, slots: SlotMode::Word, cache: None }
+        Self {
+            reserve: 256 << 20,
+            optimize: true,
+            max_optimized: 50_000,
+            check: false,
+            slots: SlotMode::Word,
+            cache: None,
+        }
     }
 }
 
@@ -297,7 +302,7 @@ impl Jit {
 
     /// What makes code of `input`.
     fn target(&self, input: &Input<'_>) -> Result<&Target, CompileError> {
-        if input.program.len() <= MAX_OPTIMIZED {
+        if input.program.len() <= self.options.max_optimized {
             return Ok(&self.fast);
         }
         if let Some(plain) = self.plain.get() {
@@ -431,7 +436,8 @@ impl Compiled {
             // it was compiled to be.
             return unsafe { abi::enter_directly(ctx, cx, self.body()) };
         }
-        // SAFETY: [verified-memory] the image was vouched for, and the caller keeps the rest.
+        // SAFETY: [verified-memory] the image was vouched for, and the caller keeps the rest; if the
+        // code was kept, it is what would be made of this image: [kept-code].
         unsafe { abi::enter(ctx, cx, self.main) }
     }
 

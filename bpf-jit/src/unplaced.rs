@@ -10,7 +10,7 @@ use cranelift_codegen::binemit::Reloc;
 use crate::abi::Name;
 use crate::code::{Arena, Chunk};
 use crate::error::CompileError;
-use crate::finish::LINE;
+use crate::finish::{FRAME, LINE};
 use crate::jit::SlotMode;
 use crate::slot;
 
@@ -195,6 +195,10 @@ impl Unplaced {
         let callbacks = self.pieces.get(count..).unwrap_or_default();
         if !callbacks.iter().all(|piece| matches!(piece.part, Part::Callback(n) if n < count)) {
             return Some("a callback of no function");
+        }
+        let main = self.pieces.first().and_then(|main| self.bytes.get(main.start..main.end));
+        if !main.is_some_and(|main| main[slot::SIZE..].starts_with(&FRAME)) {
+            return Some("a main function that no tail call can enter");
         }
         if !self.arities.iter().all(|arity| *arity <= 5) {
             return Some("too many arguments");

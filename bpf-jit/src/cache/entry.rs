@@ -22,7 +22,8 @@ use crate::key::Key;
 use crate::unplaced::{Fixup, Part, Piece, Unplaced};
 use cranelift_codegen::ir::UserExternalName;
 
-/// The form of entries: to be changed with whatever is written here.
+/// The form of entries: to be changed with whatever is written here, and with what instructions
+/// mean to `bpf-isa`, the one room of the translation that keys do not have word for word.
 pub(crate) const FORMAT: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"bpfcode\n";

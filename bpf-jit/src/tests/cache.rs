@@ -546,6 +546,8 @@ fn flaws_are_named() {
     assert_eq!(flaw_of(&|code| code.arities = [1, 1, 1].into()), missing);
     assert_eq!(flaw_of(&|code| code.pieces = [].into()), missing);
     assert_eq!(flaw_of(&|code| code.arities = [1, 6].into()), Some("too many arguments"));
+    let no_frame = Some("a main function that no tail call can enter");
+    assert_eq!(flaw_of(&|code| code.bytes[9] ^= 1), no_frame);
     let outside = Some("an address outside of the code");
     for at in [0, 4, code.bytes.len() - 3, usize::MAX] {
         assert_eq!(flaw_of(&|code| code.fixups[0].at = at), outside);
