@@ -17,7 +17,7 @@ use crate::stats::{Times, cell};
 const REPEAT: u32 = 500;
 
 /// How often a slot is updated in a round.
-const UPDATES: u32 = 2000;
+const UPDATES: u32 = 500;
 
 /// The chains: the array each goes through, and what its programs do.
 const CHAINS: [(&str, &str); 6] = [
@@ -35,6 +35,8 @@ struct Chain<P> {
     last: P,
     /// All of them, as they are in the array.
     programs: Vec<P>,
+    /// The one in the middle once more, to exchange it with.
+    twin: P,
 }
 
 /// A chain of a runtime, with what keeps it and what changes it.
@@ -51,109 +53,131 @@ pub(crate) fn run(rounds: u32) -> anyhow::Result<()> {
         "tail calls", "kernel", "jit", "interp", "jit/kernel"
     );
     let packet = inputs::headers();
-    let mut worst: Option<(f64, &str)> = None;
-    for (kind, what) in CHAINS {
-        let (jit, interp) = (ours(kind, EngineChoice::Jit)?, ours(kind, EngineChoice::Interp)?);
-        let linux = bpf_oracle::kernel::available().is_ok().then(|| in_kernel(kind)).transpose()?;
-        let mut times = [Times::default(), Times::default(), Times::default()];
-        for _ in 0..rounds {
-            if let Some((chain, _array)) = &linux {
-                times[0].push(kernel_call(chain, &packet)?);
-            }
-            times[1].push(a_call(&jit.chain, &packet)?);
-            times[2].push(a_call(&interp.chain, &packet)?);
-        }
+    let mut worst: Option<f64> = None;
+    let mut row = |what: &str, times: [Times; 3], digits: usize| {
         let ratio = times[1].ratio_to(&times[0]);
-        if let Some(ratio) = ratio
-            && worst.is_none_or(|(least, _)| ratio > least)
-        {
-            worst = Some((ratio, what));
-        }
-        let [linux, jit, interp] = times.map(|times| cell(times.median(), 9, 2));
+        worst = worst.into_iter().chain(ratio).reduce(f64::max);
+        let [linux, jit, interp] = times.map(|times| cell(times.median(), 9, digits));
         println!("{what:28} {linux} {jit} {interp} {}", cell(ratio, 10, 3));
+    };
+    let place = |kind| -> anyhow::Result<Place> {
+        let is_there = bpf_oracle::kernel::available().is_ok();
+        Ok(Place {
+            linux: is_there.then(|| in_kernel(kind)).transpose()?,
+            jit: ours(kind, EngineChoice::Jit)?,
+            interp: ours(kind, EngineChoice::Interp)?,
+        })
+    };
+    for (kind, what) in CHAINS {
+        row(what, place(kind)?.calls(rounds, &packet)?, 2);
     }
-    updates(rounds, &packet)?;
+    println!("while another thread updates a slot of the chain as fast as it can");
+    for (kind, what) in &CHAINS[..2] {
+        row(what, place(kind)?.disturbed_calls(rounds, &packet)?, 2);
+    }
+    println!("an update of a slot");
+    for (kind, what) in &CHAINS[..2] {
+        row(what, place(kind)?.updates(rounds)?, 1);
+    }
     match worst {
-        Some((ratio, _)) => println!("worst row ours/kernel: {ratio:.3}"),
+        Some(ratio) => println!("worst row ours/kernel: {ratio:.3}"),
         None => println!("worst row ours/kernel: not measured"),
     }
     Ok(())
 }
 
-/// What it takes to change a slot, and what tail calls take while another thread changes the
-/// slots of their chain as fast as it can.
-fn updates(rounds: u32, packet: &[u8]) -> anyhow::Result<()> {
-    let jit = ours("unknown", EngineChoice::Jit)?;
-    let linux =
-        bpf_oracle::kernel::available().is_ok().then(|| in_kernel("unknown")).transpose()?;
-    let mut times = [Times::default(), Times::default()];
-    for _ in 0..rounds {
-        if let Some((chain, array)) = &linux {
-            let start = Instant::now();
-            for _ in 0..UPDATES {
-                array
-                    .update_program(&MAX_TAIL_CALLS.to_le_bytes(), &chain.last)
-                    .map_err(kernel::refused("an update"))?;
+/// A chain everywhere.
+struct Place {
+    linux: Option<(Chain<linux::Program>, linux::Map)>,
+    jit: Ours,
+    interp: Ours,
+}
+
+impl Place {
+    /// What a tail call takes: in the kernel, compiled, interpreted.
+    fn calls(&self, rounds: u32, packet: &[u8]) -> anyhow::Result<[Times; 3]> {
+        let mut times = [Times::default(), Times::default(), Times::default()];
+        for _ in 0..rounds {
+            if let Some((chain, _)) = &self.linux {
+                times[0].push(kernel_call(chain, packet)?);
             }
-            times[0].push(per(start, UPDATES));
+            times[1].push(a_call(&self.jit.chain, packet)?);
+            times[2].push(a_call(&self.interp.chain, packet)?);
         }
-        let array = jit.object.map(jit.kind)?.prog_array()?;
-        let start = Instant::now();
-        for _ in 0..UPDATES {
-            array.set(MAX_TAIL_CALLS, &jit.chain.last)?;
-        }
-        times[1].push(per(start, UPDATES));
+        Ok(times)
     }
-    let ratio = times[1].ratio_to(&times[0]);
-    let [linux_update, update] = times.map(|times| cell(times.median(), 9, 1));
-    println!(
-        "{:28} {linux_update} {update} {:>9} {}",
-        "a slot is updated",
-        "-",
-        cell(ratio, 10, 3)
-    );
-    let array = jit.object.map(jit.kind)?.prog_array()?;
-    let disturbed = beside(
-        || Ok(array.set(MAX_TAIL_CALLS / 2, jit.program(MAX_TAIL_CALLS / 2)?)?),
-        || a_call(&jit.chain, packet),
-        rounds,
-    )?;
-    let linux_disturbed = linux.as_ref().map(|(chain, array)| {
-        let at = MAX_TAIL_CALLS / 2;
-        let program = chain.programs.get(at as usize).context("a chain has 34 programs")?;
-        beside(
-            || {
-                array
-                    .update_program(&at.to_le_bytes(), program)
-                    .map_err(kernel::refused("an update"))
-            },
-            || kernel_call(chain, packet),
-            rounds,
-        )
-    });
-    let linux_disturbed = linux_disturbed.transpose()?;
-    println!(
-        "{:28} {} {} {:>9} {:>10}",
-        "while a slot is updated",
-        cell(linux_disturbed.and_then(|times| times.median()), 9, 2),
-        cell(disturbed.median(), 9, 2),
-        "-",
-        "-"
-    );
-    Ok(())
+
+    /// The same while another thread exchanges the program in the middle of the chain with another
+    /// that does the same: every chain comes to its end.
+    fn disturbed_calls(&self, rounds: u32, packet: &[u8]) -> anyhow::Result<[Times; 3]> {
+        let ours = |ours: &Ours| {
+            let array = ours.object.map(ours.kind)?.prog_array()?;
+            let disturb = |times| Ok(array.set(MIDDLE, ours.chain.turn(times)?)?);
+            beside(disturb, || a_call(&ours.chain, packet), rounds)
+        };
+        let linux = self.linux.as_ref().map(|(chain, array)| {
+            let disturb = |times| update(array, chain.turn(times)?);
+            beside(disturb, || kernel_call(chain, packet), rounds)
+        });
+        Ok([linux.transpose()?.unwrap_or_default(), ours(&self.jit)?, ours(&self.interp)?])
+    }
+
+    /// What it takes to change a slot: which other programs jump through it by an index that they
+    /// know, the kernel keeps in mind.
+    fn updates(&self, rounds: u32) -> anyhow::Result<[Times; 3]> {
+        let mut times = [Times::default(), Times::default(), Times::default()];
+        let ours = |ours: &Ours| -> anyhow::Result<f64> {
+            let array = ours.object.map(ours.kind)?.prog_array()?;
+            let start = Instant::now();
+            for times in 0..UPDATES {
+                array.set(MIDDLE, ours.chain.turn(times)?)?;
+            }
+            Ok(per(start, UPDATES))
+        };
+        for _ in 0..rounds {
+            if let Some((chain, array)) = &self.linux {
+                let start = Instant::now();
+                for times in 0..UPDATES {
+                    update(array, chain.turn(times)?)?;
+                }
+                times[0].push(per(start, UPDATES));
+            }
+            times[1].push(ours(&self.jit)?);
+            times[2].push(ours(&self.interp)?);
+        }
+        Ok(times)
+    }
+}
+
+/// The slot that is updated, in the middle of a chain.
+const MIDDLE: u32 = MAX_TAIL_CALLS / 2;
+
+impl<P> Chain<P> {
+    /// What is put into the slot the next time: one of two programs that do the same.
+    fn turn(&self, times: u32) -> anyhow::Result<&P> {
+        let middle = self.programs.get(MIDDLE as usize).context("a chain has 34 programs")?;
+        Ok(if times.is_multiple_of(2) { &self.twin } else { middle })
+    }
+}
+
+/// Puts a program into a slot in the kernel.
+fn update(array: &linux::Map, program: &linux::Program) -> anyhow::Result<()> {
+    array.update_program(&MIDDLE.to_le_bytes(), program).map_err(kernel::refused("an update"))
 }
 
 /// The times that `measure` gives while another thread does `disturb` again and again.
 fn beside(
-    disturb: impl Fn() -> anyhow::Result<()> + Sync,
+    disturb: impl Fn(u32) -> anyhow::Result<()> + Sync,
     measure: impl Fn() -> anyhow::Result<f64>,
     rounds: u32,
 ) -> anyhow::Result<Times> {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {
+            let mut times = 0_u32;
             while !is_over.load(Ordering::Relaxed) {
-                disturb()?;
+                disturb(times)?;
+                times = times.wrapping_add(1);
             }
             anyhow::Ok(())
         });
@@ -173,12 +197,6 @@ fn per(start: Instant, count: u32) -> f64 {
     start.elapsed().as_secs_f64() * 1e9 / f64::from(count)
 }
 
-impl Ours {
-    fn program(&self, number: u32) -> anyhow::Result<&Program> {
-        self.chain.programs.get(number as usize).context("a chain has 34 programs")
-    }
-}
-
 /// A chain in a runtime.
 fn ours(kind: &'static str, engine: EngineChoice) -> anyhow::Result<Ours> {
     let runtime = Runtime::builder().engine(engine).build()?;
@@ -192,7 +210,11 @@ fn ours(kind: &'static str, engine: EngineChoice) -> anyhow::Result<Ours> {
     }
     let first = object.program(&format!("{kind}_0"))?;
     let last = object.program(&format!("{kind}_{MAX_TAIL_CALLS}"))?;
-    Ok(Ours { object, chain: Chain { first, last, programs }, kind })
+    let middle = format!("{kind}_{MIDDLE}");
+    let mut again = runtime.open_file(&named("tail").path)?;
+    again.reuse_map(kind, array.map())?;
+    let twin = again.program(&middle)?.load()?;
+    Ok(Ours { object, chain: Chain { first, last, programs, twin }, kind })
 }
 
 /// What a tail call takes in a runtime.
@@ -243,7 +265,8 @@ fn in_kernel(kind: &str) -> anyhow::Result<(Chain<linux::Program>, linux::Map)> 
             .map_err(kernel::refused("an update"))?;
         programs.push(program);
     }
-    let chain = Chain { first: load(0)?, last: load(MAX_TAIL_CALLS)?, programs };
+    let (first, last, twin) = (load(0)?, load(MAX_TAIL_CALLS)?, load(MIDDLE)?);
+    let chain = Chain { first, last, programs, twin };
     let array = maps.into_iter().nth(at).context("no such array")?;
     Ok((chain, array))
 }
