@@ -209,6 +209,10 @@ pub trait Runnable: Any + Debug + Send + Sync {
 
 /// The slots of a program array, as programs know them.
 pub trait EntryHolder: Debug + Send + Sync {
+    /// The number of the CPUs on which programs run that jump through it: a program belongs to some
+    /// CPUs, and its values have room for those.
+    fn world(&self) -> u64;
+
     /// Has each slot hold what the [entry](Runnable::entry) of its program is now. Running programs
     /// see it at once.
     fn refresh(&self);

@@ -72,6 +72,11 @@ impl Cpus {
         Self::new(count.unwrap_or(NonZeroU32::MIN))
     }
 
+    /// A number that no other CPUs of this process have.
+    pub fn world(&self) -> u64 {
+        self.shared.id
+    }
+
     /// How many there are.
     pub fn count(&self) -> u32 {
         self.shared.count

@@ -277,7 +277,12 @@ impl<'a> Host<'a> {
         Ok(())
     }
 
-    pub(crate) fn check_writable(self) -> Result<(), MapError> {
+    /// That the host may change the map.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it may not, or may not any more.
+    pub fn check_writable(self) -> Result<(), MapError> {
         if self.map.shape().flags.contains(MapFlags::RDONLY) {
             return Err(MapError::HostMayNotWrite);
         }

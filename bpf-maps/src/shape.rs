@@ -1,6 +1,6 @@
 //! What all maps have: their dimensions, whether they are frozen, who holds them.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use bpf_abi::Errno;
 use bpf_abi::id::MapId;
@@ -116,6 +116,7 @@ pub struct MapCore {
     frozen: AtomicBool,
     hosts: AtomicUsize,
     id: AtomicU32,
+    world: AtomicU64,
 }
 
 impl MapCore {
@@ -126,6 +127,7 @@ impl MapCore {
             frozen: AtomicBool::new(false),
             hosts: AtomicUsize::new(0),
             id: AtomicU32::new(0),
+            world: AtomicU64::new(0),
         }
     }
 
@@ -142,6 +144,15 @@ impl MapCore {
     /// Gives it a number.
     pub fn set_id(&self, id: MapId) {
         self.id.store(id.0, Ordering::Relaxed);
+    }
+
+    /// The number of the CPUs that it was made for: programs that run on others may not use it.
+    pub fn world(&self) -> u64 {
+        self.world.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_world(&self, world: u64) {
+        self.world.store(world, Ordering::Relaxed);
     }
 
     /// Whether the host may not change it any more.

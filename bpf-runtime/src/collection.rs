@@ -13,7 +13,7 @@ use bpf_maps::{MapError, World, create_with};
 use bpf_verifier::{LogOptions, Options};
 
 use crate::data::encode;
-use crate::error::{Error, LoadError};
+use crate::error::{Error, LoadError, Place};
 use crate::load::Surroundings;
 use crate::objects::map::{Map, MapObject};
 use crate::objects::program::Program;
@@ -257,9 +257,10 @@ impl OpenObject {
     ///
     /// # Errors
     ///
-    /// Returns an error if the object has no such map.
+    /// Returns an error if the object has no such map, or if the other is of another runtime.
     pub fn reuse_map(&mut self, name: &str, map: &Map) -> Result<(), Error> {
         let name = self.map_mut(name)?.name.clone();
+        map.check_runtime(self.runtime.shared.cpus.world())?;
         self.reused.insert(name, map.clone());
         Ok(())
     }
@@ -305,6 +306,7 @@ impl OpenObject {
             ),
             errno: Errno::ENOENT,
         })?;
+        target.check_runtime(self.runtime.shared.cpus.world())?;
         let place = i32::try_from(self.targets.len()).unwrap_or(i32::MAX);
         self.targets.push(target.clone());
         let spec = self.program_mut(name)?;
@@ -396,6 +398,12 @@ impl OpenObject {
     pub fn load(self) -> Result<Object, LoadError> {
         let Self { runtime, spec, options, reused, targets } = self;
         let object = &spec.name;
+        for target in &targets {
+            target.check_runtime(runtime.shared.cpus.world()).map_err(|error| {
+                let place = Box::new(Place { object: object.clone(), ..Place::default() });
+                LoadError::BadProgram { place, reason: error.to_string() }
+            })?;
+        }
         let mut maps: Vec<Map> = Vec::new();
         let mut fresh: Vec<bool> = Vec::new();
         for map in &spec.maps {

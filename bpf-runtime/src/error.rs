@@ -55,6 +55,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A program or map of another runtime: its values have room for the CPUs of that one.
+    #[error("{what} {name:?} is of another runtime")]
+    OtherRuntime {
+        /// A program, or a map.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+
     /// A map of another type than what it was taken for.
     #[error("map {name:?} is of type {map_type}, not {wanted}")]
     WrongMapType {
@@ -199,6 +208,7 @@ impl Error {
                 Errno::ENOENT
             }
             Self::BadGlobal { .. }
+            | Self::OtherRuntime { .. }
             | Self::WrongMapType { .. }
             | Self::WrongSize { .. }
             | Self::WrongPacket { .. }

@@ -217,6 +217,7 @@ impl ProgArray {
     ///
     /// As [`set`](Self::set), and if there is a flag.
     pub fn set_with(&self, index: u32, program: &Program, flags: UpdateFlags) -> Result<(), Error> {
+        program.check_runtime(self.map.raw().core().world())?;
         let set = self.raw().set(index, program.as_runnable(), flags);
         set.map_err(|error| self.map.failed(error))
     }
@@ -230,15 +231,20 @@ impl ProgArray {
         self.map.delete(&index.to_le_bytes())
     }
 
-    /// The program in a slot, if there is one.
+    /// The program in a slot of an array of this runtime, if there is one.
     pub fn get(&self, runtime: &Runtime, index: u32) -> Option<Program> {
-        let object = of_runnable(self.raw().get(index)?)?;
-        Some(Program::new(object, runtime.clone()))
+        let program = Program::new(of_runnable(self.raw().get(index)?)?, runtime.clone());
+        program.check_runtime(runtime.shared.cpus.world()).ok().map(|()| program)
     }
 
     /// Empties every slot.
-    pub fn clear(&self) {
-        self.raw().clear();
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the array is frozen.
+    pub fn clear(&self) -> Result<(), Error> {
+        let emptied = self.map.raw().host().check_writable();
+        emptied.map(|()| self.raw().clear()).map_err(|error| self.map.failed(error))
     }
 
     /// The map.

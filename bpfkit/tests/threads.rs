@@ -55,7 +55,7 @@ fn exchange(engine: EngineChoice, rounds: usize) {
         stop.store(true, Ordering::Relaxed);
     });
     assert!(runs.load(Ordering::Relaxed) > 0);
-    slots.clear();
+    slots.clear().unwrap();
     // What was exchanged is gone: the object's own programs are left.
     let left: Vec<String> =
         runtime.programs().iter().map(|program| program.name().to_owned()).collect();

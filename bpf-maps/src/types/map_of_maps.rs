@@ -66,7 +66,9 @@ impl Kept {
         let (inner, shape) = (&self.inner, map.map().shape());
         let is_fixed =
             inner.map_type == MapType::Array && !inner.flags.contains(MapFlags::INNER_MAP);
-        let differs = if inner.map_type != shape.map_type {
+        let differs = if map.map().core().world() != self.cpus.world() {
+            "CPUs"
+        } else if inner.map_type != shape.map_type {
             "type"
         } else if inner.key_size != shape.key_size {
             "key size"

@@ -63,7 +63,9 @@ pub fn create_with(
         row.check_spin_lock(spec, offset)?;
         shape.spin_lock = Some(offset);
     }
-    (row.make)(shape, spec, world)
+    let map = (row.make)(shape, spec, world)?;
+    map.core().set_world(world.cpus().world());
+    Ok(map)
 }
 
 /// What a description of a map of one type must say.

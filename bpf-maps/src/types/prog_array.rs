@@ -43,6 +43,7 @@ pub struct ProgArray {
 /// What programs in the array know of it.
 #[derive(Debug)]
 struct Slots {
+    world: u64,
     native: Memory,
     interp: Memory,
     programs: Mutex<Vec<Option<Arc<dyn Runnable>>>>,
@@ -61,6 +62,10 @@ impl Slots {
 }
 
 impl EntryHolder for Slots {
+    fn world(&self) -> u64 {
+        self.world
+    }
+
     fn refresh(&self) {
         let programs = hold(&self.programs);
         for (slot, program) in programs.iter().enumerate() {
@@ -76,8 +81,9 @@ impl ProgArray {
     pub(crate) fn new(shape: MapShape, world: &World) -> Result<Self, MapError> {
         let slots = u64::from(shape.max_entries);
         let (native, interp) = (Memory::new(slots, 64)?, Memory::new(slots, 64)?);
-        let slots = Arc::new(Slots { native, interp, programs: Mutex::new(Vec::new()) });
         let cpus = world.cpus().clone();
+        let programs = Mutex::new(Vec::new());
+        let slots = Arc::new(Slots { world: cpus.world(), native, interp, programs });
         Ok(Self { core: MapCore::new(shape), slots, owner: OnceLock::new(), cpus })
     }
 

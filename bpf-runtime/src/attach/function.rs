@@ -92,6 +92,9 @@ impl Program {
     /// As for [`attach`](Self::attach) and [`attach_to`](Self::attach_to).
     pub fn link(&self, target: Option<(&Self, TypeId)>) -> Result<Link, Error> {
         let how = self.how()?;
+        if let Some((target, _)) = target {
+            target.check_runtime(self.runtime.shared.cpus.world())?;
+        }
         if target.is_some() && how != How::Extend {
             return Err(self.refused("only extensions can name a target", Errno::EINVAL));
         }

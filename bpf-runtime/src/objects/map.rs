@@ -204,6 +204,14 @@ impl Map {
         Self { object, host }
     }
 
+    /// That it is of the runtime with these CPUs.
+    pub(crate) fn check_runtime(&self, world: u64) -> Result<(), Error> {
+        if self.raw().core().world() == world {
+            return Ok(());
+        }
+        Err(Error::OtherRuntime { what: "map", name: self.name().to_owned() })
+    }
+
     /// Its number.
     pub fn id(&self) -> MapId {
         self.object.id

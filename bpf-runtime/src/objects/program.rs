@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use crate::attach::function::LoadedFor;
 use crate::background::Prepared;
 use crate::engine::Code;
+use crate::error::Error;
 use crate::host::target_of;
 use crate::objects::map::MapObject;
 use crate::own::TypeObject;
@@ -299,7 +300,8 @@ impl Runnable for ProgramObject {
     }
 
     fn enter_prog_array(&self, array: &Arc<dyn EntryHolder>) -> Result<(), Errno> {
-        if self.is_extension() {
+        // On other CPUs its values would have no room for all that run it.
+        if self.is_extension() || array.world() != self.cpus.world() {
             return Err(Errno::EINVAL);
         }
         let membership = self.gate.enter_prog_array().map_err(Refusal::errno)?;
@@ -365,6 +367,14 @@ fn attach_type(spec: &ProgramSpec) -> Option<AttachType> {
 impl Program {
     pub(crate) const fn new(object: Arc<ProgramObject>, runtime: Runtime) -> Self {
         Self { object, runtime }
+    }
+
+    /// That it is of the runtime with these CPUs.
+    pub(crate) fn check_runtime(&self, world: u64) -> Result<(), Error> {
+        if self.object.cpus.world() == world {
+            return Ok(());
+        }
+        Err(Error::OtherRuntime { what: "program", name: self.name().to_owned() })
     }
 
     /// Its number.
