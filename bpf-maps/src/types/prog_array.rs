@@ -15,6 +15,9 @@
 //!
 //! A program that is interpreted until its code is there has both words. When it is compiled, its
 //! slots are [refreshed](EntryHolder::refresh), and chains that come by later go on in its code.
+//!
+//! A program array is in no map of maps: what its programs have in common is known of the array, and
+//! not to the verifier of a program that finds it in another map. Linux makes no such map either.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
