@@ -174,6 +174,15 @@ pub struct MapInit {
     pub value: MapInitValue,
 }
 
+impl MapSpec {
+    /// What the kernel calls a map of this name: what fits into its sixteen bytes with a zero.
+    /// Linux: `BPF_OBJ_NAME_LEN`.
+    pub fn kernel_name(name: &str) -> &str {
+        const MOST: usize = 15;
+        &name[..name.floor_char_boundary(MOST)]
+    }
+}
+
 /// What an entry that a map begins with holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MapInitValue {

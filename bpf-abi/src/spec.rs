@@ -24,6 +24,8 @@ pub struct ObjectSpec {
     pub programs: Vec<ProgramSpec>,
     /// The types of the object, as they are handed to the kernel.
     pub btf: Option<Arc<bpf_btf::Btf>>,
+    /// What was left aside when it was read, for people.
+    pub notes: Vec<String>,
 }
 
 /// A program: what `BPF_PROG_LOAD` is told.

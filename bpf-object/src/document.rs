@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use bpf_abi::map::{MapInitValue, MapSpec};
 use bpf_abi::spec::{AttachTo, ObjectSpec, ProgramSpec, ReferenceTo};
+use bpf_btf::relo::essential_name;
 
 /// The raw document of one of an object's programs, on one line.
 ///
@@ -39,8 +40,12 @@ impl Writer<'_> {
             fixups.push(match &reference.to {
                 ReferenceTo::Map(map) => self.map_fixup(at, "map_fd", *map, &mut maps),
                 ReferenceTo::MapValue(map) => self.map_fixup(at, "map_value", *map, &mut maps),
-                ReferenceTo::Kfunc { name, weak } => symbol_fixup(at, "kfunc", name, *weak),
-                ReferenceTo::Ksym { name, weak } => symbol_fixup(at, "ksym", name, *weak),
+                ReferenceTo::Kfunc { name, weak } => {
+                    symbol_fixup(at, "kfunc", essential_name(name), *weak)
+                }
+                ReferenceTo::Ksym { name, weak } => {
+                    symbol_fixup(at, "ksym", essential_name(name), *weak)
+                }
             });
         }
         let mut fields = Fields::default();

@@ -29,6 +29,17 @@ impl Default for Kconfig {
     }
 }
 
+impl Kconfig {
+    /// What a `.config` file says: lines of `CONFIG_NAME=value`. Other lines mean nothing.
+    pub fn parse(text: &str) -> Self {
+        let setting = |line: &str| {
+            let (name, value) = line.trim().split_once('=')?;
+            name.starts_with("CONFIG_").then(|| (name.to_owned(), value.to_owned()))
+        };
+        Self { values: text.lines().filter_map(setting).collect(), ..Self::default() }
+    }
+}
+
 /// Something that an object takes from outside.
 #[derive(Clone, Debug)]
 pub(crate) enum Extern {
@@ -44,6 +55,8 @@ pub(crate) enum Extern {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Externs {
     by_name: HashMap<String, Extern>,
+    /// Their names, in libbpf's order: settings before symbols, symbols by their names.
+    in_order: Vec<String>,
     /// The map of the kernel's configuration.
     pub(crate) kconfig: Option<MapSpec>,
 }
@@ -51,6 +64,12 @@ pub(crate) struct Externs {
 impl Externs {
     pub(crate) fn get(&self, name: &str) -> Option<&Extern> {
         self.by_name.get(name)
+    }
+
+    /// The place of one among all, in libbpf's order.
+    pub(crate) fn place(&self, name: &str) -> i32 {
+        let place = self.in_order.iter().position(|other| other == name);
+        place.and_then(|place| i32::try_from(place).ok()).unwrap_or(0)
     }
 }
 
@@ -68,7 +87,11 @@ pub(crate) fn externs(
         .map(|symbol| (symbol.name, symbol))
         .collect();
     kernel_symbols(btf, &undefined, &mut externs);
+    let mut symbols: Vec<String> = externs.by_name.keys().cloned().collect();
+    symbols.retain(|name| undefined.contains_key(name.as_str()));
+    symbols.sort_unstable();
     configuration(btf, &undefined, kconfig, &mut externs)?;
+    externs.in_order.append(&mut symbols);
     Ok(externs)
 }
 
@@ -176,6 +199,7 @@ fn configuration(
         value.extend_from_slice(&bytes);
         places.insert(setting.var, offset);
         externs.by_name.insert(setting.name.clone(), Extern::Kconfig { offset });
+        externs.in_order.push(setting.name.clone());
     }
     for var in &mut vars {
         if let Some(offset) = places.get(&var.ty) {

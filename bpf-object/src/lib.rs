@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use bpf_abi::map::MapSpec;
 use bpf_abi::prog::{AttachType, ProgFlags, ProgType};
-use bpf_abi::spec::{ObjectSpec, ProgramSpec};
+use bpf_abi::spec::{InfoBlob, ObjectSpec, ProgramSpec};
 use bpf_btf::Btf;
 use bpf_btf::ext::BtfExt;
 
@@ -59,6 +59,16 @@ pub fn needs_target(bytes: &[u8]) -> Result<bool, ReadError> {
     let Some(section) = elf.section(".BTF.ext") else { return Ok(false) };
     let ext = BtfExt::parse(section.data)?;
     Ok(ext.core_relos.iter().any(|section| !section.records.is_empty()))
+}
+
+/// Whether an object asks what the kernel's configuration says.
+///
+/// # Errors
+///
+/// Returns an error if the object is malformed.
+pub fn needs_config(bytes: &[u8]) -> Result<bool, ReadError> {
+    let elf = Elf::parse(bytes)?;
+    Ok(elf.symbols.iter().any(|symbol| symbol.is_undefined && symbol.name.starts_with("CONFIG_")))
 }
 
 /// What of its host an object may ask for.
@@ -155,11 +165,38 @@ pub fn read_with(bytes: &[u8], name: &str, options: &Options) -> Result<ObjectSp
         program.btf.clone_from(&btf);
         programs.push(program);
     }
-    let kern_version = elf
-        .section("version")
+    let kern_version = kern_version(&elf);
+    let name = name.to_owned();
+    let mut object =
+        ObjectSpec { name, license, kern_version, maps, programs, btf, notes: Vec::new() };
+    if members.is_empty() {
+        drop_refused_types(&mut object);
+    }
+    Ok(object)
+}
+
+/// What the `version` section says; 0 if there is none.
+fn kern_version(elf: &Elf<'_>) -> u32 {
+    elf.section("version")
         .and_then(|section| section.data.get(..4)?.try_into().ok())
-        .map_or(0, u32::from_le_bytes);
-    Ok(ObjectSpec { name: name.to_owned(), license, kern_version, maps, programs, btf })
+        .map_or(0, u32::from_le_bytes)
+}
+
+/// Takes the types out of an object if the kernel would refuse them: loaders go on without them
+/// then, unless they are needed for tables of functions.
+fn drop_refused_types(object: &mut ObjectSpec) {
+    let refused = object.btf.as_ref().and_then(|btf| bpf_btf::check::check(&btf.encode()).err());
+    let Some(refusal) = refused else { return };
+    object.notes.push(format!("the kernel refuses its types, which are left out: {refusal}"));
+    object.btf = None;
+    for map in &mut object.maps {
+        (map.btf_key_type_id, map.btf_value_type_id) = (0, 0);
+    }
+    for program in &mut object.programs {
+        program.btf = None;
+        program.func_info = InfoBlob::default();
+        program.line_info = InfoBlob::default();
+    }
 }
 
 /// Reads the types of an object, as the compiler left them, and nothing else.

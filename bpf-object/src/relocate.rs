@@ -321,7 +321,7 @@ impl<'a> Place<'a> {
             (_, None) => Err(self.wrong(format!("nothing says what extern {name:?} is"))),
             (CALL, Some(Extern::Kfunc)) => {
                 insn.src = PSEUDO_KFUNC_CALL;
-                insn.imm = 0;
+                insn.imm = self.object.externs.place(&name);
                 Ok(ReferenceTo::Kfunc { name, weak })
             }
             (LOAD_IMM64, Some(Extern::Kconfig { offset })) => {

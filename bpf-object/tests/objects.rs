@@ -172,6 +172,24 @@ fn types_are_as_the_kernel_wants_them() {
 }
 
 #[test]
+fn types_that_the_kernel_refuses_are_left_out() {
+    let object = read("nameless");
+    assert!(object.notes[0].ends_with("Invalid arg#1"), "{:?}", object.notes);
+    assert!(object.btf.is_none() && object.maps[0].btf_value_type_id == 0);
+    let nameless =
+        |program: &ProgramSpec| program.btf.is_none() && program.func_info.bytes.is_empty();
+    assert!(object.programs.iter().all(nameless));
+}
+
+#[test]
+fn a_config_file_is_lines_of_settings() {
+    let text = "# CONFIG_A is not set\nCONFIG_B=y\nCONFIG_HZ=250\nCONFIG_S=\"x=y\"\nnothing\n";
+    let values = Kconfig::parse(text).values;
+    let values: Vec<_> = values.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    assert_eq!(values, ["CONFIG_B y", "CONFIG_HZ 250", "CONFIG_S \"x=y\""]);
+}
+
+#[test]
 fn the_configuration_is_the_hosts() {
     let mut options = Options::default();
     options.kconfig.kernel_version = 0x0006_0c01;

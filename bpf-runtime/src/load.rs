@@ -6,7 +6,7 @@ use bpf_abi::image::Image;
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::{ProgramSpec, Reference, ReferenceTo};
 use bpf_btf::{KindCode, TypeId};
-use bpf_verifier::described::DescribedWorld;
+use bpf_verifier::described::{DescribedWorld, kernel_symbol};
 use bpf_verifier::fixup::BindError;
 use bpf_verifier::host::ProgramFacts;
 use bpf_verifier::{LogOptions, Options, Reason, Rejection, Stats, Verdict, verify};
@@ -154,8 +154,10 @@ impl Runtime {
                 }
                 ReferenceTo::Kfunc { weak: true, .. } | ReferenceTo::Ksym { weak: true, .. } => {}
                 ReferenceTo::Kfunc { name, .. } => {
-                    let kernel = self.shared.kernel_types();
-                    if kernel.and_then(|btf| btf.by_name_kind(name, KindCode::Func)).is_none() {
+                    let known = self.shared.kernel_types().and_then(|kernel| {
+                        kernel_symbol(kernel, spec.btf.as_deref(), name, &[KindCode::Func])
+                    });
+                    if known.is_none() {
                         return Err(self.missing(place, KERNEL_FUNCTION, name));
                     }
                 }
@@ -169,9 +171,11 @@ impl Runtime {
 
     /// The program with the numbers of the kernel functions that it calls, if it calls any.
     fn with_kernel_functions(&self, spec: &ProgramSpec) -> Option<ProgramSpec> {
-        let is_kfunc = |reference: &Reference| matches!(reference.to, ReferenceTo::Kfunc { .. });
-        let calls = spec.references.iter().any(is_kfunc);
-        calls.then(|| DescribedWorld::new(self.shared.kernel_types().cloned()).resolved(spec))
+        let is_symbol = |reference: &Reference| {
+            matches!(reference.to, ReferenceTo::Kfunc { .. } | ReferenceTo::Ksym { .. })
+        };
+        let names_some = spec.references.iter().any(is_symbol);
+        names_some.then(|| DescribedWorld::new(self.shared.kernel_types().cloned()).resolved(spec))
     }
 
     /// Why an accepted program's parts could not be bound, or why the program was refused.

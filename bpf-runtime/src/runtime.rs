@@ -334,6 +334,11 @@ impl Runtime {
     pub fn kernel_btf(&self) -> Option<&Arc<Btf>> {
         self.shared.kernel_types()
     }
+
+    /// Whether the kernel is the one that this process runs on.
+    pub fn is_for_running_kernel(&self) -> bool {
+        matches!(self.shared.kernel_btf, KernelBtf::Running)
+    }
 }
 
 impl Shared {

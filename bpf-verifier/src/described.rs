@@ -12,6 +12,7 @@ use bpf_abi::image::BoundMap;
 use bpf_abi::map::{MapFlags, MapInitValue, MapLayout, MapSpec, MapType};
 use bpf_abi::prog::{AttachType, ProgType};
 use bpf_abi::spec::{ProgramSpec, ReferenceTo};
+use bpf_btf::relo::{essential_name, types_compatible};
 use bpf_btf::{Btf, KindCode, TypeId};
 
 use crate::host::{Host, MapFacts, ProgramFacts};
@@ -20,8 +21,8 @@ use crate::host::{Host, MapFacts, ProgramFacts};
 /// Linux: `BPF_PSEUDO_BTF_ID`.
 const PSEUDO_BTF_ID: u8 = 3;
 
-/// What a call of an unknown kernel function calls instead; no helper has the number.
-/// Linux: libbpf's `POISON_CALL_KFUNC_BASE`.
+/// What a call of an unknown kernel function calls instead, beginning with the first that an object
+/// takes from outside; no helper has such a number. Linux: libbpf's `POISON_CALL_KFUNC_BASE`.
 const UNKNOWN_KFUNC: i32 = 2_002_000_000;
 
 /// A world of descriptions.
@@ -83,33 +84,47 @@ impl DescribedWorld {
 
     /// The program with the numbers that this world's kernel has for the functions and variables
     /// it refers to, as libbpf fills them in before a load. A function that the kernel does not
-    /// know becomes a call that no path may reach, a variable becomes zero.
+    /// know becomes a call that no path may reach, a variable becomes zero. A symbol whose address
+    /// is wanted gets one, but for weak ones that the kernel's types do not name.
     #[must_use]
     pub fn resolved(&self, program: &ProgramSpec) -> ProgramSpec {
+        const FUNCTION: &[KindCode] = &[KindCode::Func];
+        const SYMBOL: &[KindCode] = &[KindCode::Var, KindCode::Func];
         let mut program = program.clone();
+        let btf = program.btf.as_deref();
         for reference in &program.references {
             let Some(slot) = program.insns.get_mut(reference.at.index()) else { continue };
             match &reference.to {
-                ReferenceTo::Map(_) | ReferenceTo::MapValue(_) => {}
-                ReferenceTo::Kfunc { name, .. } => match self.kernel_id(name, &[KindCode::Func]) {
+                ReferenceTo::Map(_) | ReferenceTo::MapValue(_) => {
+                    slot.imm = slot.imm.saturating_add(self.first_fd);
+                }
+                ReferenceTo::Kfunc { name, .. } => match self.kernel_id(btf, name, FUNCTION) {
                     Some(id) => slot.imm = id,
-                    None => (slot.src, slot.imm) = (0, UNKNOWN_KFUNC),
+                    // Until now it is its place among what the object takes from outside.
+                    None => (slot.src, slot.imm) = (0, UNKNOWN_KFUNC.saturating_add(slot.imm)),
                 },
                 ReferenceTo::Ksym { name, .. } if slot.src == PSEUDO_BTF_ID => {
-                    match self.kernel_id(name, &[KindCode::Var, KindCode::Func]) {
+                    match self.kernel_id(btf, name, SYMBOL) {
                         Some(id) => slot.imm = id,
                         None => (slot.src, slot.imm) = (0, 0),
                     }
                 }
-                ReferenceTo::Ksym { .. } => {}
+                ReferenceTo::Ksym { name, weak } => {
+                    let known = self.kernel_id(btf, name, SYMBOL);
+                    let address = if known.is_some() || !weak { some_address(name) } else { 0 };
+                    let [low, high] = halves(address);
+                    slot.imm = low;
+                    if let Some(second) = program.insns.get_mut(reference.at.index() + 1) {
+                        second.imm = high;
+                    }
+                }
             }
         }
         program
     }
 
-    fn kernel_id(&self, name: &str, kinds: &[KindCode]) -> Option<i32> {
-        let btf = self.kernel_btf.as_ref()?;
-        let id = kinds.iter().find_map(|kind| btf.by_name_kind(name, *kind))?;
+    fn kernel_id(&self, local: Option<&Btf>, name: &str, kinds: &[KindCode]) -> Option<i32> {
+        let id = kernel_symbol(self.kernel_btf.as_ref()?, local, name, kinds)?;
         i32::try_from(id.0).ok()
     }
 
@@ -121,12 +136,54 @@ impl DescribedWorld {
     }
 }
 
+/// The kernel's symbol that an object whose types are `local` calls `name`. The object may describe
+/// it several times, as `name___flavor`; a description of another function is of none.
+pub fn kernel_symbol(
+    kernel: &Btf,
+    local: Option<&Btf>,
+    name: &str,
+    kinds: &[KindCode],
+) -> Option<TypeId> {
+    let known = essential_name(name);
+    let id = kinds.iter().find_map(|kind| kernel.by_name_kind(known, *kind))?;
+    let prototype = |btf: &Btf, id| Some(btf.get(id)?.func()?.proto);
+    let described = local.and_then(|local| {
+        let id = local.by_name_kind(name, KindCode::Func)?;
+        Some((local, prototype(local, id)?))
+    });
+    match (described, prototype(kernel, id)) {
+        (Some((local, own)), Some(kernels)) => {
+            types_compatible(local, own, kernel, kernels).is_ok_and(|fits| fits).then_some(id)
+        }
+        (None, _) | (_, None) => Some(id),
+    }
+}
+
+/// An address for a symbol of the kernel, which nobody can know without the kernel: one of its own
+/// for each name, where the kernel's code lies.
+fn some_address(name: &str) -> u64 {
+    const TEXT: u64 = 0xffff_ffff_8100_0000;
+    // FNV-1a: names have few bytes.
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    TEXT + u64::from(hash & 0x00ff_fff0)
+}
+
+/// The immediates of the two halves of a wide instruction.
+fn halves(value: u64) -> [i32; 2] {
+    let half =
+        |bytes: &[u8]| bytes.iter().rev().fold(0_u32, |all, byte| all << 8 | u32::from(*byte));
+    let bytes = value.to_le_bytes();
+    [half(&bytes[..4]).cast_signed(), half(&bytes[4..]).cast_signed()]
+}
+
 /// What the verifier is told of a described map.
 fn facts(spec: &MapSpec, btf: Option<&Arc<Btf>>, id: u32) -> MapFacts {
     let types = btf.filter(|_| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
     MapFacts {
         id,
-        name: spec.name.clone(),
+        name: MapSpec::kernel_name(&spec.name).to_owned(),
         map_type: spec.map_type,
         key_size: spec.key_size,
         value_size: spec.value_size,

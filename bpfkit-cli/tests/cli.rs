@@ -258,6 +258,24 @@ fn verify_names_the_line_of_a_refusal_and_exits_with_1() {
 }
 
 #[test]
+fn what_an_object_leaves_open_is_guessed_aloud() {
+    let verified = |object: &str, program: &str| {
+        let args = ["verify", object, "--prog", program, "--log-level", "2"];
+        let output = bpfkit(&args);
+        assert_eq!(code(&output), 0, "{}", stdout(&output));
+        (stdout(&output), stderr(&output))
+    };
+    let (_, said) = verified("tests/objects/nameless.bpf.o", "nameless");
+    assert!(said.contains("the kernel refuses its types, which are left out"), "{said}");
+    let (log, said) = verified("tests/objects/untyped.bpf.o", "counted");
+    assert!(
+        said.contains("\"elsewhere\" names no program type, its context is that of xdp"),
+        "{said}"
+    );
+    assert!(log.contains("map=a_name_longer_t,"), "{log}");
+}
+
+#[test]
 fn an_extension_is_judged_for_its_target() {
     let object = |case: &str, name: &str| format!("tests/cases/{case}.{name}.o");
     let (extension, target) = (object("B04_int_vs_long", "EXT"), object("B04_int_vs_long", "TGT"));
@@ -281,7 +299,7 @@ fn an_extension_is_judged_for_its_target() {
 /// The raw document of an object's only program.
 fn raw_document(path: &str) -> Value {
     let bytes = std::fs::read(root().join(path)).unwrap();
-    let object = bpfkit::object_of(&bytes, "object", || None).unwrap();
+    let object = bpfkit::object_of(&bytes, "object", || None, || None).unwrap();
     serde_json::from_str(&bpfkit::object::document(&object, &object.programs[0])).unwrap()
 }
 

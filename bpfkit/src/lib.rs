@@ -16,7 +16,7 @@ pub use bpf_runtime::{
     ProgArray, Program, ProgramInfo, ProgramType, Redirect, Rejected, RingBuffer, Runtime, TestRun,
     TestRunOutput,
 };
-pub use open::{OpenElf, OpenError, btf_of, object_of};
+pub use open::{OpenElf, OpenError, btf_of, object_of, running_config};
 
 /// What most users need, to be taken in whole: `use bpfkit::prelude::*;`.
 pub mod prelude {

@@ -1,12 +1,15 @@
 //! Opening ELF objects: where the reader of objects meets the runtime.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bpf_abi::spec::ObjectSpec;
 use bpf_btf::Btf;
-use bpf_object::{Options, ReadError};
+use bpf_object::{Kconfig, Options, ReadError};
 use bpf_runtime::{OpenObject, Runtime};
+use flate2::read::GzDecoder;
 use thiserror::Error;
 
 /// Opens ELF objects, as clang makes them, in a [`Runtime`].
@@ -81,12 +84,29 @@ impl OpenElf for Runtime {
 }
 
 fn read(runtime: &Runtime, name: &str, shown: &str, bytes: &[u8]) -> Result<OpenObject, OpenError> {
-    let spec = object_of(bytes, name, || runtime.kernel_btf().cloned());
+    let config = || runtime.is_for_running_kernel().then(running_config).flatten();
+    let spec = object_of(bytes, name, || runtime.kernel_btf().cloned(), config);
     let spec = spec.map_err(|error| OpenError::Object { name: shown.to_owned(), error })?;
     Ok(runtime.open(spec))
 }
 
-/// Reads an object; the kernel's types are asked for only if it has CO-RE relocations.
+/// What the running kernel's configuration says, where it tells.
+///
+/// Read from `/proc/config.gz`, or from `/boot/config-RELEASE`.
+pub fn running_config() -> Option<Kconfig> {
+    let mut text = String::new();
+    if let Ok(file) = File::open("/proc/config.gz") {
+        GzDecoder::new(file).read_to_string(&mut text).ok()?;
+    } else {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+        let path = format!("/boot/config-{}", release.trim());
+        text = std::fs::read_to_string(path).ok()?;
+    }
+    Some(Kconfig::parse(&text))
+}
+
+/// Reads an object; the kernel's types are asked for only if it has CO-RE relocations, its
+/// configuration only if it has variables for that.
 ///
 /// # Errors
 ///
@@ -96,10 +116,14 @@ pub fn object_of(
     bytes: &[u8],
     name: &str,
     kernel: impl FnOnce() -> Option<Arc<Btf>>,
+    config: impl FnOnce() -> Option<Kconfig>,
 ) -> Result<ObjectSpec, ReadError> {
     let mut options = Options::default();
     if bpf_object::needs_target(bytes)? {
         options.target = kernel();
+    }
+    if bpf_object::needs_config(bytes)? {
+        options.kconfig = config().unwrap_or_default();
     }
     bpf_object::read_with(bytes, name, &options)
 }

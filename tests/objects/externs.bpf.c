@@ -7,6 +7,7 @@
 extern void bpf_rcu_read_lock(void) __ksym;
 extern void bpf_rcu_read_unlock(void) __ksym;
 extern void not_there(int) __ksym __weak;
+extern void bpf_rcu_read_lock___as_it_was(void) __ksym __weak;
 extern const int bpf_prog_active __ksym;
 extern const void init_task __ksym __weak;
 
@@ -23,6 +24,10 @@ int program(void *ctx)
 	bpf_rcu_read_unlock();
 	if (not_there)
 		not_there(1);
+	if (bpf_rcu_read_lock___as_it_was) {
+		bpf_rcu_read_lock___as_it_was();
+		bpf_rcu_read_unlock();
+	}
 	if (CONFIG_BPF && CONFIG_NAME[0])
 		return LINUX_KERNEL_VERSION;
 	active = bpf_this_cpu_ptr(&bpf_prog_active);

@@ -118,7 +118,7 @@ impl MapObject {
         let shape = self.shape();
         let facts = |spec: &MapSpec| MapFacts {
             id: 0,
-            name: spec.name.clone(),
+            name: MapSpec::kernel_name(&spec.name).to_owned(),
             map_type: spec.map_type,
             key_size: spec.key_size,
             value_size: spec.value_size,
@@ -134,7 +134,7 @@ impl MapObject {
         };
         MapFacts {
             id: self.id.0,
-            name: shape.name.clone(),
+            name: MapSpec::kernel_name(&shape.name).to_owned(),
             map_type: shape.map_type,
             key_size: shape.key_size,
             value_size: shape.value_size,

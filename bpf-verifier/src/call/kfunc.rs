@@ -403,7 +403,7 @@ fn special_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<Option<Pointer
                 return Ok(Some(Pointer::to(kind).with(flags)));
             }
             match meta.types.resolve(id).map(|ty| ty.code()) {
-                Some(KindCode::Struct) => {
+                Some(KindCode::Struct | KindCode::Union) => {
                     let ty = BtfType { btf: btf::kernel(cx.env), id };
                     let kind = PointerKind::Btf { ty };
                     Ok(Some(Pointer::to(kind).with(PtrFlags::UNTRUSTED)))

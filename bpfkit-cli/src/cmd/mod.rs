@@ -13,6 +13,7 @@ pub(crate) mod conformance;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use bpfkit::abi::spec::ObjectSpec;
 use bpfkit::{EngineChoice, KernelBtf, OpenObject, Runtime};
 use clap::ValueEnum;
 
@@ -48,8 +49,17 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| path.display().to_string())
 }
 
+/// Says what was left aside when an object was read.
+pub(crate) fn tell_notes(path: &Path, object: &ObjectSpec) {
+    for note in &object.notes {
+        eprintln!("bpfkit: {}: {note}", path.display());
+    }
+}
+
 /// Opens an object file in a runtime.
 pub(crate) fn open(runtime: &Runtime, path: &Path) -> anyhow::Result<OpenObject> {
     use bpfkit::prelude::*;
-    Ok(runtime.open_file(path)?)
+    let open = runtime.open_file(path)?;
+    tell_notes(path, open.spec());
+    Ok(open)
 }

@@ -22,13 +22,9 @@ use bpfkit::verifier::{LogOptions, Options, check};
 use runs::Runs;
 
 use super::Engine;
-use super::verify::{LOG_CAP, Logs, report_of, types_of_kernel};
+use super::verify::{FIRST_FD, LOG_CAP, Logs, report_of, types_of_kernel};
 use crate::Outcome;
 use crate::report::{print, progress};
-
-/// The number of a document's first map: high enough that no immediate is taken for a map that the
-/// document did not mean.
-const FIRST_FD: i32 = 0x4000_0000;
 
 /// Verify raw documents and print a report a line
 #[derive(Debug, clap::Args)]

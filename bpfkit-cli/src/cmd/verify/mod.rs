@@ -1,6 +1,7 @@
 //! `bpfkit verify`: every program of objects, as veristat does.
 
 mod table;
+mod guess;
 mod target;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bpf_oracle::report::{self, Report};
 use bpfkit::abi::Errno;
+use bpfkit::abi::map::MapType;
 use bpfkit::abi::prog::ProgType;
 use bpfkit::abi::spec::{ObjectSpec, ProgramSpec};
 use bpfkit::btf::Btf;
@@ -19,7 +21,7 @@ use clap::ValueEnum;
 
 use target::{Named, Target, misses_target};
 
-use super::read;
+use super::{read, tell_notes};
 use crate::Outcome;
 use crate::report::{print, progress};
 
@@ -88,9 +90,12 @@ pub(crate) struct Judged {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let format = if args.json { Format::Json } else { args.output };
     let kernel = types_of_kernel(args.btf.as_ref())?;
+    let read_for = Kernel { types: kernel.as_ref(), is_running: args.btf.is_none() };
     let mut objects = Vec::new();
     for path in &args.objects {
-        objects.push((path, open(path, kernel.as_ref())?));
+        let object = open(path, read_for)?;
+        tell_notes(path, &object);
+        objects.push((path, object));
     }
     let programs = objects.iter().flat_map(|(path, object)| {
         object.programs.iter().map(move |program| (path, object, program))
@@ -99,39 +104,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
         .filter(|(_, _, program)| args.prog.as_ref().is_none_or(|name| *name == program.name))
         .collect();
     anyhow::ensure!(!programs.is_empty(), "no such program in these objects");
-    let target =
-        args.target.as_ref().map(|named| Target::new(named, kernel.as_ref())).transpose()?;
+    let target = args.target.as_ref().map(|named| Target::new(named, read_for)).transpose()?;
     let level = args.log_level.iter().fold(0, |all, level| all | level);
     let bar = progress("verifying", programs.len() as u64);
     let mut judged = Vec::new();
     for (path, object, program) in programs {
-        let mut world = world(object, kernel.as_ref());
-        let mut program = world.resolved(program);
-        if let Some(target) = &target {
-            target.apply(&mut program, &mut world)?;
-        }
-        let program = &program;
+        let (program, world) = prepared(path, object, program, kernel.as_ref(), target.as_ref())?;
         let begin = Instant::now();
         let options = Options {
             log: LogOptions { level: level | 4, ..LogOptions::default() },
             ..Options::default()
         };
-        let checked = check(program, &world, &options);
+        let checked = check(&program, &world, &options);
         let duration = begin.elapsed();
         if format == Format::Json {
-            let report = json_report(args, path, program, &world)?;
+            let report = json_report(args, path, &program, &world)?;
             print(&format!("{}\n", serde_json::to_string(&report)?))?;
         } else if level != 0 {
-            let log = log_at(program, &world, level);
+            let log = log_at(&program, &world, level);
             print(&format!("{}: {}:\n{log}", path.display(), program.name))?;
         }
-        judged.push(Judged {
-            file: file_name(path),
-            section: program.section.clone(),
-            program: program.clone(),
-            checked,
-            duration,
-        });
+        let (file, section) = (file_name(path), program.section.clone());
+        judged.push(Judged { file, section, program, checked, duration });
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -157,6 +151,31 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+/// A program as it is put before the verifier, and what it may refer to there.
+fn prepared(
+    path: &Path,
+    object: &ObjectSpec,
+    program: &ProgramSpec,
+    kernel: Option<&Arc<Btf>>,
+    target: Option<&Target>,
+) -> anyhow::Result<(ProgramSpec, DescribedWorld)> {
+    let mut world = world(object, kernel);
+    let mut program = world.resolved(program);
+    if guess::guess(&mut program) {
+        eprintln!(
+            "bpfkit: {}: {}: section {:?} names no program type, its context is that of {}",
+            path.display(),
+            program.name,
+            program.section,
+            program.prog_type
+        );
+    }
+    if let Some(target) = target {
+        target.apply(&mut program, &mut world)?;
+    }
+    Ok((program, world))
 }
 
 /// A refusal, with its source line.
@@ -248,11 +267,22 @@ pub(crate) fn report_of(program: &ProgramSpec, world: &DescribedWorld, logs: &Lo
     report
 }
 
+/// The number of an object's first map: high enough that no immediate is taken for a map that the
+/// object did not mean.
+pub(crate) const FIRST_FD: i32 = 0x4000_0000;
+
+/// Where a loader maps an arena that does not say where it wants to be.
+const ARENA: u64 = 0x7f00_0000_0000;
+
 /// The world of an object's programs: its maps, described.
 fn world(object: &ObjectSpec, kernel: Option<&Arc<Btf>>) -> DescribedWorld {
-    let mut world = DescribedWorld::new(kernel.cloned());
+    let mut world = DescribedWorld::new(kernel.cloned()).first_fd(FIRST_FD);
     for map in &object.maps {
-        world.add_map(map, object.btf.as_ref());
+        let mut map = map.clone();
+        if map.map_type == MapType::Arena && map.map_extra == 0 {
+            map.map_extra = ARENA;
+        }
+        world.add_map(&map, object.btf.as_ref());
     }
     world
 }
@@ -268,12 +298,22 @@ pub(crate) fn types_of_kernel(file: Option<&PathBuf>) -> anyhow::Result<Option<A
     Ok(bytes.and_then(|bytes| Btf::parse(&bytes).ok()).map(Arc::new))
 }
 
-fn open(path: &Path, kernel: Option<&Arc<Btf>>) -> anyhow::Result<ObjectSpec> {
+/// The kernel that objects are read for.
+#[derive(Clone, Copy, Debug)]
+struct Kernel<'a> {
+    types: Option<&'a Arc<Btf>>,
+    /// Whether it is the one that runs, whose configuration can be read.
+    is_running: bool,
+}
+
+fn open(path: &Path, kernel: Kernel<'_>) -> anyhow::Result<ObjectSpec> {
     let bytes = read(path)?;
     // As libbpf names objects: by the file, up to the first dot.
     let name = file_name(path);
     let name = name.split('.').next().unwrap_or(&name);
-    bpfkit::object_of(&bytes, name, || kernel.cloned()).with_context(|| path.display().to_string())
+    let config = || kernel.is_running.then(bpfkit::running_config).flatten();
+    bpfkit::object_of(&bytes, name, || kernel.types.cloned(), config)
+        .with_context(|| path.display().to_string())
 }
 
 fn file_name(path: &Path) -> String {

@@ -2,17 +2,15 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use bpfkit::abi::prog::{AttachType, ProgType};
 use bpfkit::abi::spec::{AttachTo, ProgramSpec};
-use bpfkit::btf::Btf;
 use bpfkit::verifier::described::DescribedWorld;
 use bpfkit::verifier::host::ProgramFacts;
 use bpfkit::verifier::{LogOptions, Options, check};
 
-use super::{open, world};
+use super::{Kernel, open, world};
 
 /// A program, and a function of it: `OBJ`, `OBJ:PROG` or `OBJ:PROG:FUNC`.
 #[derive(Clone, Debug)]
@@ -50,7 +48,7 @@ pub(super) struct Target {
 
 impl Target {
     /// Judges the program that is named.
-    pub(super) fn new(named: &Named, kernel: Option<&Arc<Btf>>) -> anyhow::Result<Self> {
+    pub(super) fn new(named: &Named, kernel: Kernel<'_>) -> anyhow::Result<Self> {
         let object = open(&named.object, kernel)?;
         let path = named.object.display();
         let names = || object.programs.iter().map(|program| program.name.as_str());
@@ -68,7 +66,7 @@ impl Target {
         })?;
         let log = LogOptions { level: 0, ..LogOptions::default() };
         let options = Options { log, ..Options::default() };
-        let world = world(&object, kernel);
+        let world = world(&object, kernel.types);
         let checked = check(&world.resolved(program), &world, &options);
         match (checked.result, checked.facts) {
             (Ok(()), Some(facts)) => Ok(Self { named: named.clone(), facts }),
