@@ -36,8 +36,12 @@ pub(crate) fn run(
     if args.build {
         return rebuild(path, args.only.as_deref().unwrap_or_default());
     }
-    let options =
-        Options { engine: engine.into(), kernel_btf: kernel_btf(btf), messages: args.messages };
+    let options = Options {
+        engine: engine.into(),
+        kernel_btf: kernel_btf(btf),
+        messages: args.messages,
+        ..Options::default()
+    };
     let passed = if path.is_dir() {
         let report = run_dir(path, args.only.as_deref().unwrap_or_default(), &options)?;
         print(&report.to_string())?;
