@@ -204,6 +204,46 @@ pub enum Pinning {
     ByName,
 }
 
+/// How a hash table lies, for code that looks at the first element of a key's bucket without a call.
+///
+/// ```text
+///   a, b        the key as two words, padded with zeros
+///   h           the halves of (a ^ seed) * (b ^ factor), which has 128 bits, each folded into the
+///               other: low ^ high = x, and of that the low 32 bits of x ^ (x >> 32)
+///   bucket      h & mask
+///   its head    the word at buckets + 8 * bucket; the low half is a link
+///   link l      if it is above 0, signed: element l - 1; otherwise the bucket is empty
+///   element i   at elements + i * stride:
+///               word 0      version (32) | hash (32)
+///               word 2…     the key, padded with zeros to words, then the value
+/// ```
+///
+/// An element may leave its bucket and be used again at any time. It has a key if word 0 has the
+/// key's hash and an even version, and is the same after the key was read as before. If it has not,
+/// nothing is known: others may follow in the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashLayout {
+    /// The address of the buckets.
+    pub buckets: u64,
+    /// The number of buckets less one, which are a power of two.
+    pub mask: u32,
+    /// The address of the elements.
+    pub elements: u64,
+    /// The distance of two elements, in bytes.
+    pub stride: u32,
+    /// What the first word of a key is mixed with.
+    pub seed: u64,
+    /// What the second word of a key is mixed with.
+    pub factor: u64,
+}
+
+impl HashLayout {
+    /// The longest keys that are hashed so, in bytes.
+    pub const LONGEST_KEY: u32 = 16;
+    /// Where an element's key is, in bytes.
+    pub const KEY: u32 = 16;
+}
+
 /// Where a map's values lie, for code that looks them up without a call.
 ///
 /// All addresses are stable as long as the map lives.
@@ -231,6 +271,8 @@ pub enum MapLayout {
         /// How many values a CPU has.
         max_entries: u32,
     },
+    /// Values are in the elements of a hash table.
+    Hash(HashLayout),
     /// Slot `i` is the word at `native + 8 * i` for compiled code. The interpreter reads the word at
     /// `interp + 8 * i` first, and that other one if this is 0; 0 in both is an empty slot.
     ProgArray {

@@ -7,7 +7,7 @@
 
 use bpf_abi::helper::RetKind;
 use bpf_abi::image::{BoundHelper, BoundMap, Image, ImageSubprog, Note};
-use bpf_abi::map::MapLayout;
+use bpf_abi::map::{HashLayout, MapLayout};
 use bpf_abi::prog::ProgType;
 use bpf_isa::{Pc, Program};
 
@@ -86,6 +86,13 @@ pub(crate) enum Shape {
         cpu_stride: u64,
         /// How many values a CPU has.
         max_entries: u32,
+    },
+    /// Values are in elements of a hash table.
+    Hash {
+        /// The number of buckets less one.
+        mask: u32,
+        /// The distance of two elements, in bytes.
+        stride: u32,
     },
     /// Slot `i` is `8 * i` bytes behind the first.
     ProgArray {
@@ -193,6 +200,14 @@ impl Map {
             MapLayout::PercpuArray { values: _, stride, cpu_stride, max_entries } => {
                 Shape::PercpuArray { stride, cpu_stride, max_entries }
             }
+            MapLayout::Hash(HashLayout {
+                buckets: _,
+                mask,
+                elements: _,
+                stride,
+                seed: _,
+                factor: _,
+            }) => Shape::Hash { mask, stride },
             MapLayout::ProgArray { native: _, interp: _, max_entries } => {
                 Shape::ProgArray { max_entries }
             }

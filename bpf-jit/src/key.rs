@@ -31,6 +31,7 @@ const TRANSLATION: &[&str] = &[
     include_str!("lower/branch.rs"),
     include_str!("lower/call.rs"),
     include_str!("lower/checked.rs"),
+    include_str!("lower/hash.rs"),
     include_str!("lower/iter.rs"),
     include_str!("lower/map.rs"),
     include_str!("lower/memory.rs"),

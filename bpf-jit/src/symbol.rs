@@ -28,6 +28,14 @@ pub(crate) enum Symbol {
     Helper(u32),
     /// The function that looks at addresses that may be stale.
     Look,
+    /// The buckets of a hash table.
+    HashBuckets(u16),
+    /// The elements of a hash table.
+    HashElements(u16),
+    /// What the first words of a hash table's keys are mixed with: a number.
+    HashSeed(u16),
+    /// What the second words are mixed with: a number.
+    HashFactor(u16),
 }
 
 /// The first namespace of symbols, in the order of their declaration.
@@ -44,6 +52,10 @@ impl Symbol {
             Self::Counters => (4, 0),
             Self::Helper(helper) => (5, helper),
             Self::Look => (6, 0),
+            Self::HashBuckets(map) => (7, map as u32),
+            Self::HashElements(map) => (8, map as u32),
+            Self::HashSeed(map) => (9, map as u32),
+            Self::HashFactor(map) => (10, map as u32),
         };
         UserExternalName { namespace: FIRST + number, index }
     }
@@ -59,6 +71,10 @@ impl Symbol {
             4 => Some(Self::Counters),
             5 => Some(Self::Helper(name.index)),
             6 => Some(Self::Look),
+            7 => map().map(Self::HashBuckets),
+            8 => map().map(Self::HashElements),
+            9 => map().map(Self::HashSeed),
+            10 => map().map(Self::HashFactor),
             _ => None,
         }
     }
@@ -66,6 +82,13 @@ impl Symbol {
     /// The address, for a program of this image that counts here; `None` if there is no such thing.
     pub(crate) fn resolve(self, image: &Image, counters: Option<&ProgCounters>) -> Option<u64> {
         let map = |number: u16| image.maps.get(usize::from(number));
+        let hash = |number: u16| match map(number)?.layout {
+            MapLayout::Hash(hash) => Some(hash),
+            MapLayout::Opaque
+            | MapLayout::Array { .. }
+            | MapLayout::PercpuArray { .. }
+            | MapLayout::ProgArray { .. } => None,
+        };
         match self {
             Self::Map(number) => Some(map(number)?.handle),
             Self::MapValue(number) => map(number)?.value,
@@ -73,12 +96,19 @@ impl Symbol {
                 MapLayout::Array { values, .. } | MapLayout::PercpuArray { values, .. } => {
                     Some(values)
                 }
-                MapLayout::Opaque | MapLayout::ProgArray { .. } => None,
+                MapLayout::Opaque | MapLayout::Hash(_) | MapLayout::ProgArray { .. } => None,
             },
             Self::ProgSlots(number) => match map(number)?.layout {
                 MapLayout::ProgArray { native, .. } => Some(native),
-                MapLayout::Opaque | MapLayout::Array { .. } | MapLayout::PercpuArray { .. } => None,
+                MapLayout::Opaque
+                | MapLayout::Array { .. }
+                | MapLayout::PercpuArray { .. }
+                | MapLayout::Hash(_) => None,
             },
+            Self::HashBuckets(number) => Some(hash(number)?.buckets),
+            Self::HashElements(number) => Some(hash(number)?.elements),
+            Self::HashSeed(number) => Some(hash(number)?.seed),
+            Self::HashFactor(number) => Some(hash(number)?.factor),
             Self::Counters => {
                 counters.map(|counters| std::ptr::from_ref(counters).expose_provenance() as u64)
             }
@@ -108,12 +138,16 @@ mod tests {
             Symbol::Counters,
             Symbol::Helper(9),
             Symbol::Look,
+            Symbol::HashBuckets(3),
+            Symbol::HashElements(3),
+            Symbol::HashSeed(3),
+            Symbol::HashFactor(3),
         ];
         for symbol in symbols {
             assert_eq!(Symbol::of(&symbol.external()), Some(symbol));
         }
         assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST - 1, index: 0 }), None);
-        assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST + 7, index: 0 }), None);
+        assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST + 11, index: 0 }), None);
         assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST, index: 1 << 16 }), None);
     }
 }

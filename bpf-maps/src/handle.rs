@@ -113,7 +113,9 @@ impl MapHandle {
                 }
                 values + u64::from(cpu.0) * cpu_stride + u64::from(index) * u64::from(stride)
             }
-            MapLayout::Opaque | MapLayout::ProgArray { .. } => self.map.lookup_addr(cpu, key),
+            MapLayout::Opaque | MapLayout::Hash(_) | MapLayout::ProgArray { .. } => {
+                self.map.lookup_addr(cpu, key)
+            }
         }
     }
 }

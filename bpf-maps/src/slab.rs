@@ -98,6 +98,17 @@ impl Slab {
         ElemId(self.capacity + nth)
     }
 
+    /// The address of the first.
+    pub(crate) fn addr(&self) -> u64 {
+        self.words.addr()
+    }
+
+    /// The distance of two, in bytes.
+    pub(crate) fn stride(&self) -> u32 {
+        // Lengths are limited, and so is what they add up to.
+        low((self.width * WORD) as u64)
+    }
+
     /// The length of a value, in bytes.
     pub(crate) const fn value_len(&self) -> usize {
         self.value_len

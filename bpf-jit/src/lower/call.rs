@@ -51,7 +51,7 @@ impl Lower<'_> {
         self.b.ins().uload32(flags, cx, offset(RunCx::CPU_OFFSET))
     }
 
-    fn helper(&mut self, id: i32) -> Result<(), CompileError> {
+    pub(super) fn helper(&mut self, id: i32) -> Result<(), CompileError> {
         let args = self.helper_arity(id)?;
         let mut values = vec![self.cx()];
         for reg in &Reg::ARGS[..usize::from(args)] {
@@ -189,7 +189,10 @@ impl Lower<'_> {
     fn program_array(&self, map: u16) -> Result<u32, CompileError> {
         match self.map(i32::from(map))?.1.shape {
             Shape::ProgArray { max_entries } => Ok(max_entries),
-            Shape::Opaque | Shape::Array { .. } | Shape::PercpuArray { .. } => {
+            Shape::Opaque
+            | Shape::Array { .. }
+            | Shape::PercpuArray { .. }
+            | Shape::Hash { .. } => {
                 Err(self.malformed("a tail call through what is no program array"))
             }
         }

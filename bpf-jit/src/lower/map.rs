@@ -34,11 +34,15 @@ impl Lower<'_> {
             return Ok(false);
         };
         let Some(null_is_taken) = self.compares_r0_with_null(at)? else { return Ok(false) };
+        let (on_value, on_null) = if null_is_taken { (fallen, taken) } else { (taken, fallen) };
+        if let Some(table) = self.table()? {
+            self.find_or_else(table, on_value, on_null)?;
+            return Ok(true);
+        }
         if self.note().key.is_some() {
             return Ok(false);
         }
         let Some(array) = self.array()? else { return Ok(false) };
-        let (on_value, on_null) = if null_is_taken { (fallen, taken) } else { (taken, fallen) };
         let key = self.key();
         let is_in = self.is_in(array, key);
         let (found, missing) = (self.b.create_block(), self.b.create_block());
@@ -56,6 +60,10 @@ impl Lower<'_> {
 
     /// A lookup in an array; returns whether it was one.
     pub(super) fn lookup(&mut self) -> Result<bool, CompileError> {
+        if let Some(table) = self.table()? {
+            self.find(table)?;
+            return Ok(true);
+        }
         let Some(array) = self.array()? else { return Ok(false) };
         if let Some(key) = self.note().key {
             let address = if key < array.max_entries {
@@ -98,7 +106,7 @@ impl Lower<'_> {
             Shape::PercpuArray { stride, cpu_stride, max_entries } => {
                 Some(Array { values, stride, max_entries, cpu_stride: Some(cpu_stride) })
             }
-            Shape::Opaque | Shape::ProgArray { .. } => None,
+            Shape::Opaque | Shape::Hash { .. } | Shape::ProgArray { .. } => None,
         })
     }
 

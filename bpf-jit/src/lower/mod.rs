@@ -11,6 +11,7 @@ pub(crate) mod stale;
 mod atomic;
 mod call;
 mod map;
+mod hash;
 mod iter;
 mod checked;
 

@@ -170,7 +170,7 @@ const MAP: Map = Map { key_size: 4, has_value: false, shape: Shape::Opaque };
 const HELPER: Helper =
     Helper { id: 5, registers: 0, ret: RetKind::Integer, is_near: true, numbers: None };
 
-const SHAPES: [Shape; 9] = [
+const SHAPES: [Shape; 12] = [
     Shape::Array { stride: 8, max_entries: 4 },
     Shape::Array { stride: 16, max_entries: 4 },
     Shape::Array { stride: 8, max_entries: 5 },
@@ -178,6 +178,9 @@ const SHAPES: [Shape; 9] = [
     Shape::PercpuArray { stride: 8, cpu_stride: 128, max_entries: 4 },
     Shape::PercpuArray { stride: 8, cpu_stride: 64, max_entries: 5 },
     Shape::PercpuArray { stride: 16, cpu_stride: 64, max_entries: 4 },
+    Shape::Hash { mask: 7, stride: 32 },
+    Shape::Hash { mask: 15, stride: 32 },
+    Shape::Hash { mask: 7, stride: 40 },
     Shape::ProgArray { max_entries: 4 },
     Shape::ProgArray { max_entries: 5 },
 ];

@@ -1,8 +1,9 @@
 //! Arrays that are looked up in place.
 
 use bpf_abi::exec::RunCx;
-use bpf_abi::image::{ImageParts, Note};
-use bpf_abi::map::{MapLayout, MapType};
+use bpf_abi::helper::{ArgKind, ArgProto, HelperFlags, HelperProto, RetKind, RetProto, TypeFlags};
+use bpf_abi::image::{BoundHelper, ImageParts, Note};
+use bpf_abi::map::{HashLayout, MapLayout, MapType};
 use bpf_isa::{Imm64, Insn, JumpOp, Reg, Size};
 
 use super::{
@@ -160,4 +161,89 @@ fn a_key_outside_of_the_frame_is_read_anew() {
     let values = values(8);
     let compiled = compile(with_array(insns, &values, 8));
     assert_eq!(run(&compiled, &mut 4u64), 101);
+}
+
+const ANY: ArgProto =
+    ArgProto { kind: ArgKind::Anything, flags: TypeFlags::empty(), size: 0, btf: None };
+static LOOKUP: HelperProto = HelperProto {
+    id: 1,
+    name: "map_lookup_elem",
+    flags: HelperFlags::empty(),
+    ret: RetProto { kind: RetKind::MapValue, flags: TypeFlags::empty(), btf: None },
+    args: &[ANY; 2],
+};
+
+/// Finds a value for whatever it is asked, of which nobody else knows.
+extern "C" fn found_elsewhere(_: *mut RunCx, _: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
+    static VALUE: u64 = 555;
+    std::ptr::from_ref(&VALUE).expose_provenance() as u64
+}
+
+/// A table of four buckets and five elements of one word each for head, link, key and value.
+struct Table {
+    buckets: [u64; 4],
+    elements: [[u64; 4]; 5],
+}
+
+const SEED: u64 = 0x1234_5678_9abc_def1;
+const FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
+
+fn hash(key: u32) -> u64 {
+    let product = u128::from(u64::from(key) ^ SEED) * u128::from(FACTOR);
+    let folded = u64::try_from(product & u128::from(u64::MAX)).unwrap()
+        ^ u64::try_from(product >> 64).unwrap();
+    (folded ^ folded >> 32) & 0xffff_ffff
+}
+
+impl Table {
+    /// Puts an element of this version first in its key's bucket.
+    fn first(&mut self, element: u32, key: u32, version: u64, value: u64) {
+        let hash = hash(key);
+        let link = u64::from(element + 1);
+        self.buckets[usize::try_from(hash & 3).unwrap()] = 99 << 32 | link;
+        self.elements[element as usize] = [version << 32 | hash, 0, u64::from(key), value];
+    }
+
+    fn compiled(&self, op: JumpOp) -> crate::Compiled {
+        let mut parts = parts(value_or_thousand(op));
+        let layout = MapLayout::Hash(HashLayout {
+            buckets: self.buckets.as_ptr().expose_provenance() as u64,
+            mask: 3,
+            elements: self.elements.as_ptr().expose_provenance() as u64,
+            stride: 32,
+            seed: SEED,
+            factor: FACTOR,
+        });
+        parts.maps = vec![map(MapType::Hash, layout)];
+        parts.helpers = vec![BoundHelper { proto: &LOOKUP, entry: found_elsewhere }];
+        compile(parts)
+    }
+}
+
+#[test]
+fn the_first_element_of_a_bucket_is_found_without_help_if_it_is_the_one() {
+    for op in [JumpOp::Eq, JumpOp::Ne] {
+        let mut table = Table { buckets: [0; 4], elements: [[0; 4]; 5] };
+        let key = 0x89ab_cdefu32;
+        let bucket = usize::try_from(hash(key) & 3).unwrap();
+        let found = |table: &Table| run(&table.compiled(op), &mut u64::from(key));
+        // An empty bucket of either kind.
+        assert_eq!(found(&table), 1000);
+        table.buckets[bucket] = 7 << 32 | 1 << 31 | bucket as u64;
+        assert_eq!(found(&table), 1000);
+        for element in [0, 4] {
+            table.first(element, key, 6, 77);
+            assert_eq!(found(&table), 77);
+            // Its key is being written.
+            table.first(element, key, 7, 77);
+            assert_eq!(found(&table), 555);
+            // It has another hash, or another key of the same.
+            table.first(element, key, 6, 77);
+            table.elements[element as usize][0] ^= 4;
+            assert_eq!(found(&table), 555);
+            table.first(element, key, 6, 77);
+            table.elements[element as usize][2] ^= 1 << 31;
+            assert_eq!(found(&table), 555);
+        }
+    }
 }

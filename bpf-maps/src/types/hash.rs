@@ -10,7 +10,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use bpf_abi::map::{MapFlags, MapType, UpdateFlags};
+use bpf_abi::map::{HashLayout, MapFlags, MapLayout, MapType, UpdateFlags};
 
 use crate::bytes::{Memory, SharedBytes, WORD, low, word_of};
 use crate::cpu::CpuId;
@@ -46,6 +46,7 @@ pub(crate) struct Table {
     mask: u32,
     stripes: Box<[Stripe]>,
     seed: u64,
+    factor: u64,
 }
 
 /// A lock of some buckets, and the element that stands in when one of theirs is replaced.
@@ -87,16 +88,38 @@ impl Table {
         let stripes = (0..locks).map(|nth| Stripe(Mutex::new(slab.apart(nth)))).collect();
         let zero_seed = shape.flags.contains(MapFlags::ZERO_SEED);
         let seed = if zero_seed { 0 } else { world.seed() };
-        Ok(Self { slab, heads: Memory::new(buckets, 64)?, mask, stripes, seed })
+        // A word that is the seed, or the factor, takes the other out of the product. Words of
+        // keys are often zero: neither is, but for one seed of all.
+        let factor = (seed.rotate_left(32) ^ ODD) | 1;
+        let seed = seed ^ OTHER;
+        Ok(Self { slab, heads: Memory::new(buckets, 64)?, mask, stripes, seed, factor })
     }
 
     pub(crate) fn buckets(&self) -> u32 {
         self.mask + 1
     }
 
+    /// Mixes a key into 32 bits, two words at a time: see [`HashLayout`].
     #[inline]
     pub(crate) fn hash(&self, key: &[u8]) -> u32 {
-        hash(self.seed, key)
+        let mut state = self.seed;
+        for pair in key.chunks(2 * WORD) {
+            let (first, second) = pair.split_at(pair.len().min(WORD));
+            state = fold(state ^ word_of(first), self.factor ^ word_of(second));
+        }
+        low(state ^ state >> 32)
+    }
+
+    /// How it lies. Longer keys are not hashed so.
+    fn layout(&self) -> HashLayout {
+        HashLayout {
+            buckets: self.heads.addr(),
+            mask: self.mask,
+            elements: self.slab.addr(),
+            stride: self.slab.stride(),
+            seed: self.seed,
+            factor: self.factor,
+        }
     }
 
     #[inline]
@@ -370,6 +393,16 @@ impl Map for Hash {
         &self.core
     }
 
+    fn layout(&self) -> MapLayout {
+        // Values that each CPU has are elsewhere, and who makes room must know what is used.
+        let is_plain = self.percpu.is_none() && self.clock.is_none();
+        if is_plain && self.shape().key_size <= HashLayout::LONGEST_KEY {
+            MapLayout::Hash(self.table.layout())
+        } else {
+            MapLayout::Opaque
+        }
+    }
+
     fn lookup(&self, cpu: CpuId, key: &[u8]) -> Option<SharedBytes<'_>> {
         let elem = self.table.find(key)?;
         self.mark(elem);
@@ -472,17 +505,23 @@ impl Map for Hash {
     }
 }
 
-/// Mixes a key into 32 bits, by multiplying words to double width and folding.
+/// Numbers without a pattern.
+const ODD: u64 = 0xd6e8_feb8_6659_fd93;
+const OTHER: u64 = 0xa076_1d64_78bd_642f;
+
+/// Multiplies to double width and folds the result.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    a.wrapping_mul(b) ^ (product >> 64) as u64
+}
+
+/// Mixes bytes into 32 bits. Different seeds make hashes that have nothing to do with each other.
 #[inline]
 pub(crate) fn hash(seed: u64, key: &[u8]) -> u32 {
-    const ODD: u64 = 0xd6e8_feb8_6659_fd93;
-    let fold = |a: u64, b: u64| {
-        let product = u128::from(a) * u128::from(b);
-        a.wrapping_mul(b) ^ (product >> 64) as u64
-    };
     let mut state = seed ^ (key.len() as u64).wrapping_mul(ODD);
     for chunk in key.chunks(WORD) {
-        state = fold(state ^ word_of(chunk) ^ 0xa076_1d64_78bd_642f, ODD).wrapping_add(seed);
+        state = fold(state ^ word_of(chunk) ^ OTHER, ODD).wrapping_add(seed);
     }
     let state = fold(state, 0xe703_7ed1_a0b4_28db);
     low(state ^ state >> 32)
@@ -672,5 +711,35 @@ mod tests {
         }
         // Sixteen each on average; a fair throw of this size stays well within these bounds.
         assert!(buckets.iter().all(|count| (2..40).contains(count)), "{buckets:?}");
+    }
+
+    #[test]
+    fn keys_with_patterns_spread_over_the_buckets() {
+        type Pattern = fn(u32) -> Vec<u8>;
+        let patterns: [Pattern; 8] = [
+            |n| key(n).to_vec(),
+            |n| key(n << 8).to_vec(),
+            |n| key(n << 20).to_vec(),
+            |n| n.swap_bytes().to_le_bytes().to_vec(),
+            |n| (u64::from(n) << 32).to_le_bytes().to_vec(),
+            |n| (u64::from(n) * 64).to_le_bytes().to_vec(),
+            |n| [[0; 8], (u64::from(n) << 16).to_le_bytes()].concat(),
+            |n| [key(0x0a00_0001), key(0x0a00_0000 + n), key(443), key(n << 16)].concat(),
+        ];
+        for seed in 0..8_u64 {
+            let world = World::with_cpus(2).with_seed(seed.wrapping_mul(0x9e37_79b9_97f4_a7c1));
+            for (nth, pattern) in patterns.iter().enumerate() {
+                let size = u32::try_from(pattern(0).len()).unwrap();
+                let spec = MapSpec::new("h", MapType::Hash, size, 8, 256);
+                let table = Table::new(&MapShape::of(&spec), &world, 8).unwrap();
+                let mut buckets = [0_u32; 256];
+                for n in 0..256 * 16 {
+                    buckets[table.bucket_of(table.hash(&pattern(n))) as usize] += 1;
+                }
+                assert!(buckets.iter().all(|count| *count < 64), "{seed} {nth} {buckets:?}");
+                let empty = buckets.iter().filter(|count| **count == 0).count();
+                assert!(empty < 32, "{seed} {nth} {buckets:?}");
+            }
+        }
     }
 }
