@@ -40,9 +40,9 @@ fn lookup(size: u32, way: Way) -> String {
          r2 += 32
          if r2 > r7 goto none\n",
     );
-    let piece = if matches!(way, Way::Words) && size.is_multiple_of(4) { 4 } else { 1 };
-    let ty = if piece == 4 { "u32" } else { "u8" };
-    for at in (0..size).step_by(piece as usize) {
+    let in_words = matches!(way, Way::Words) && size.is_multiple_of(4);
+    let (piece, ty) = if in_words { (4, "u32") } else { (1, "u8") };
+    for at in (0..size).step_by(piece) {
         let from_frame = 40 - at;
         writeln!(text, "r3 = *({ty} *)(r6 +{at})\n*({ty} *)(r10 -{from_frame}) = r3").unwrap();
     }
