@@ -157,8 +157,6 @@ pub struct InsnNote {
     pub may_fault: bool,
     /// What class of memory all paths agree that it touches.
     pub touched: Agreed<MemoryClass>,
-    /// Whether the divisor, in a register, is not zero on any path.
-    pub nonzero_divisor: Agreed<()>,
     /// The size of the context field that a narrower load is part of.
     pub ctx_field_size: u32,
     /// What was found about the map argument of a call. Linux: `map_ptr_state`.

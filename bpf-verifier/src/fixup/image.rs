@@ -6,7 +6,7 @@ use bpf_isa::{Insn, Pc, Program};
 use super::arity::{arities, callbacks};
 use super::bind::{BindError, Bound};
 use super::code::{Code, Places};
-use super::{context, dead, notes};
+use super::{context, dead, divisors, notes};
 use crate::env::{Env, Subprog};
 
 /// The program, rewritten and bound: only for programs that were accepted.
@@ -60,10 +60,11 @@ pub fn image(env: &Env<'_>) -> Result<Image, BindError> {
 fn assemble(env: &Env<'_>, code: &Code, places: &Places, bound: &Bound) -> (Program, Vec<Note>) {
     let mut insns = Vec::with_capacity(code.lines.len());
     let mut notes = Vec::with_capacity(code.lines.len());
-    for line in &code.lines {
+    let never_zero = divisors::never_zero(env, code);
+    for (line, never_zero) in code.lines.iter().zip(never_zero) {
         let insn = places.relocated(*line);
         insns.push(insn);
-        notes.push(notes::note(env, *line, bound));
+        notes.push(notes::note(env, *line, never_zero, bound));
         if insn.slots() == 2 {
             insns.push(Insn::SecondSlot);
             notes.push(Note::default());

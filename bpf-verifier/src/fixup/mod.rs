@@ -16,6 +16,7 @@ mod dead;
 mod context;
 mod bind;
 mod arity;
+mod divisors;
 mod notes;
 mod stack;
 mod xlated;

@@ -9,7 +9,9 @@ use super::context::touches_context;
 use crate::env::{Agreed, Env};
 
 /// What is known of an instruction on every path that reaches it.
-pub(super) fn note(env: &Env<'_>, line: Line, bound: &Bound) -> Note {
+///
+/// `never_zero` is whether it divides by what is never zero.
+pub(super) fn note(env: &Env<'_>, line: Line, never_zero: bool, bound: &Bound) -> Note {
     let learnt = env.note(line.from);
     let mut note = Note::default();
     #[expect(clippy::wildcard_enum_match_arm, reason = "of most there is nothing to know")]
@@ -33,7 +35,7 @@ pub(super) fn note(env: &Env<'_>, line: Line, bound: &Bound) -> Note {
         }
         Insn::Alu { op: AluOp::Div | AluOp::Mod, src: Operand::Reg(_), .. }
         | Insn::AluSigned { src: Operand::Reg(_), .. } => {
-            note.facts.set(Facts::NONZERO_DIVISOR, learnt.nonzero_divisor.one().is_some());
+            note.facts.set(Facts::NONZERO_DIVISOR, never_zero);
         }
         Insn::Call(_) => {
             note.map = learnt.call_map.one().and_then(|map| bound.place(map));

@@ -130,7 +130,6 @@ fn a_tail_call_site_knows_its_map_and_its_key_if_all_paths_agree() {
         "r2 = map[fd:0]\nr3 = 2\nr2 /= r3\ncall 12\n*(u32 *)(r10 - 4) = r3\nr0 = 0\nexit",
     );
     let image = image_of(&spec, &[], |env| {
-        env.note_mut(Pc(3)).nonzero_divisor.add(Some(()));
         env.note_mut(Pc(4)).call_map.add(Some(MapNo(0)));
         env.note_mut(Pc(4)).call_key.add(Some(2));
         env.note_mut(Pc(4)).call_key.add(Some(2));
@@ -190,4 +189,28 @@ fn the_address_of_a_function_that_nobody_enters_leads_nowhere() {
     assert_eq!(finished(&[5, 6]), Ok(()));
     // A function that is left alone is not looked at.
     assert_eq!(finished(&[5, 6, 7, 8]), Ok(()));
+}
+
+#[test]
+fn a_divisor_is_never_zero_where_the_code_says_so() {
+    let spec = program(
+        ProgType::Xdp,
+        r"
+            r2 = 9
+            r0 = *(u32 *)(r1 + 12)
+            if r0 == 0 goto +1
+            w2 /= w0
+            r2 /= r0
+            r3 = r0
+            w3 |= 1
+            r2 %= r3
+            r3 += 1
+            r2 %= r3
+            r0 = 0
+            exit
+        ",
+    );
+    let image = image_of(&spec, &[], |_| {});
+    let facts = |pc: usize| image.notes[pc].facts.contains(Facts::NONZERO_DIVISOR);
+    assert_eq!([3, 4, 7, 9].map(facts), [true, false, true, false]);
 }

@@ -252,23 +252,11 @@ fn compute(cx: &mut StepCx<'_, '_>, operation: Operation) -> Result<(), Reason> 
             {
                 cx.mark_precise(src)?;
             }
-            note_divisor(cx, operation, &right.set);
             let left = split(cx, operation, left, &right.set)?;
             let result = numbers(operation, left, right);
             cx.state.set(dst, Some(Value::Scalar(result)));
             Ok(())
         }
-    }
-}
-
-/// Notes for engines whether a divisor is known not to be zero.
-fn note_divisor(cx: &mut StepCx<'_, '_>, operation: Operation, divisor: &Scalar) {
-    if matches!(operation.op, AluOp::Div | AluOp::Mod) {
-        let is_zero = match operation.width {
-            Width::W64 => divisor.contains(0),
-            Width::W32 => divisor.bits.low().contains(0) && divisor.low.contains(0),
-        };
-        cx.env.note_mut(cx.pc).nonzero_divisor.add((!is_zero).then_some(()));
     }
 }
 
