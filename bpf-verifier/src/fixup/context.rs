@@ -4,7 +4,7 @@
 //! has only four bytes for: those lie behind it, eight bytes each. The table row that allowed an
 //! access says where.
 
-use bpf_abi::ctx::{ContextKind, Field};
+use bpf_abi::ctx::{Context, ContextKind, Field};
 use bpf_isa::{Insn, Pc, Size};
 
 use super::code::Code;
@@ -20,10 +20,29 @@ pub(super) fn rewrite(env: &Env<'_>, code: &mut Code) {
             continue;
         }
         let place = u32::try_from(off).ok().and_then(|off| table.readable(off, size.bytes()));
-        let host = place.and_then(|field: &Field| field.host);
-        if let Some(off) = host.and_then(|host| i16::try_from(host).ok()) {
+        let Some(field) = place else { continue };
+        if let Some(off) = field.host.and_then(|host| i16::try_from(host).ok()) {
             line.insn = Insn::Load { size: Size::DW, ext, dst, base, off };
+        } else if size.bytes() < field.size
+            && size.bytes() >= kept(table, field)
+            && let Ok(off) = i16::try_from(field.off)
+        {
+            line.insn = Insn::Load { size, ext, dst, base, off };
         }
+    }
+}
+
+/// How many bytes of a field Linux keeps in its own structure. A load of a part of the field that
+/// is not smaller yields the field from its beginning, wherever the part is.
+///
+/// Linux: `target_size` of `convert_ctx_access`.
+fn kept(table: &Context, field: &Field) -> u32 {
+    match field.name {
+        _ if table.name != "__sk_buff" => field.size,
+        "pkt_type" | "vlan_present" => 1,
+        "queue_mapping" | "protocol" | "vlan_tci" | "vlan_proto" | "tc_index" | "tc_classid"
+        | "gso_segs" | "gso_size" | "family" | "remote_port" | "local_port" => 2,
+        _ => field.size,
     }
 }
 
