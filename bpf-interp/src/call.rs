@@ -185,6 +185,31 @@ impl Interp {
         unsafe { self.call_function(cx, 0, [ctx, 0, 0, 0, 0]) }
     }
 
+    /// Runs the program, telling `witness` of each step. Functions that helpers call back are not
+    /// watched.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Safety
+    ///
+    /// As [`run`](Self::run).
+    #[expect(unsafe_code, reason = "enters a program with a context by its address")]
+    pub unsafe fn run_watched<O: Witness>(
+        &self,
+        cx: &mut RunCx,
+        ctx: u64,
+        witness: &mut O,
+    ) -> Result<u64, Fault> {
+        cx.tail_calls = 0;
+        cx.ctx = ctx;
+        cx.callback = Some(call_back);
+        let start = self.enter([ctx, 0, 0, 0, 0]);
+        // SAFETY: [run-context] by the caller; `cx` is borrowed for the run.
+        unsafe { run_on_host(&start, cx, witness) }
+    }
+
     /// The word that says where calls of a function go, by its place among the functions: zero, or
     /// the address of a [`Detour`](crate::Detour).
     ///
@@ -238,7 +263,7 @@ impl Interp {
             Start { program: self, at, stack_depth, args }
         };
         // SAFETY: [run-context] by the caller.
-        unsafe { run_on_host(&start, cx) }
+        unsafe { run_on_host(&start, cx, &mut NoWitness) }
     }
 
     /// Runs the program in checked memory, telling `witness` of each step: the verifier's oracle.
@@ -293,9 +318,13 @@ impl Interp {
 ///
 /// As for [`run_until_left`].
 #[expect(unsafe_code, reason = "runs a verified program")]
-unsafe fn run_on_host(start: &Start<'_, Interp>, cx: *mut RunCx) -> Result<u64, Fault> {
+unsafe fn run_on_host<O: Witness>(
+    start: &Start<'_, Interp>,
+    cx: *mut RunCx,
+    witness: &mut O,
+) -> Result<u64, Fault> {
     // SAFETY: [run-context] by the caller.
-    let end = unsafe { run_until_left(start, cx) }?;
+    let end = unsafe { run_until_left(start, cx, witness) }?;
     // SAFETY: [run-context] by the caller.
     unsafe { to_the_end(end, start, cx) }
 }
@@ -327,14 +356,15 @@ unsafe fn to_the_end(end: End, start: &Start<'_, Interp>, cx: *mut RunCx) -> Res
 /// else until this returns, but by the helpers that the program calls.
 #[inline(never)]
 #[expect(unsafe_code, reason = "the one place where verified programs run unchecked")]
-pub(crate) unsafe fn run_until_left(
+pub(crate) unsafe fn run_until_left<O: Witness>(
     start: &Start<'_, Interp>,
     cx: *mut RunCx,
+    witness: &mut O,
 ) -> Result<End, Fault> {
     let mut room: StackRoom = [const { MaybeUninit::uninit() }; _];
     // SAFETY: [verified-memory] the image was vouched for, and the context is what it expects.
     let mut memory = unsafe { Host::new(&mut room) };
-    machine::run(start, &mut memory, &mut Bound::<false> { cx }, &mut NoWitness)
+    machine::run(start, &mut memory, &mut Bound::<false> { cx }, witness)
 }
 
 /// Calls a function of an interpreted program back: what `RunCx::callback` is set to.
@@ -367,7 +397,7 @@ pub(crate) unsafe extern "C" fn call_back(
     let stack_depth = function.stack_depth;
     let start = Start { program, at: function.start, stack_depth, args };
     // SAFETY: [callback-target] by the caller; the run that called the helper waits.
-    unsafe { run_on_host(&start, cx) }.unwrap_or(0)
+    unsafe { run_on_host(&start, cx, &mut NoWitness) }.unwrap_or(0)
 }
 
 /// Which function begins there, by its place; of none, a place where there is none.

@@ -16,6 +16,7 @@ use crate::atomic::pointer;
 use crate::call::{Interp, call_back, run_until_left};
 use crate::fault::FaultKind;
 use crate::machine::End;
+use crate::observe::NoWitness;
 
 /// How compiled code goes on, by a tail call, in a program that the interpreter runs.
 ///
@@ -72,7 +73,7 @@ unsafe extern "C" fn jumped_to(program: u64, args: *const [u64; 5], cx: *mut Run
     // SAFETY: [run-context] by the caller.
     let kept = unsafe { call_back_by(cx, Some(call_back)) };
     // SAFETY: [run-context] by the caller.
-    let end = unsafe { run_until_left(&start, cx) };
+    let end = unsafe { run_until_left(&start, cx, &mut NoWitness) };
     // SAFETY: [run-context] by the caller.
     unsafe { call_back_by(cx, kept) };
     match end {

@@ -4,7 +4,7 @@
 use std::ptr;
 
 use bpf_abi::exec::RunCx;
-use bpf_interp::{Fault, Interp};
+use bpf_interp::{Fault, Interp, Step};
 use bpf_maps::cpu::OnCpu;
 
 use crate::engine::Code;
@@ -43,6 +43,25 @@ pub(crate) fn run(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Outcome,
         Code::Interp(prepared) => unsafe { interpret(prepared, &mut cx, ctx) }?,
     };
     Ok(Outcome { r0, tail_calls: cx.tail_calls })
+}
+
+/// Runs an interpreted program and counts its instructions; nothing if it is compiled.
+///
+/// Invariant: as of [`run`].
+///
+/// # Errors
+///
+/// As of [`run`].
+pub(crate) fn count(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Option<u64>, Box<Fault>> {
+    let Code::Interp(prepared) = code else { return Ok(None) };
+    let mut cx = RunCx::new(on.cpu().0);
+    let ctx = env.context();
+    cx.env = ptr::from_mut(env).cast();
+    let mut count = 0;
+    let mut witness = |_: Step<'_>| count += 1;
+    // SAFETY: [run-context] as in `run`.
+    unsafe { prepared.run_watched(&mut cx, ctx, &mut witness) }.map_err(boxed)?;
+    Ok(Some(count))
 }
 
 /// Runs an interpreted program; apart, so that entering compiled code is small wherever it is.

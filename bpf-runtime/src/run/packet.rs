@@ -170,6 +170,25 @@ impl Program {
         Ok(())
     }
 
+    /// Runs the program on a packet, as it is, and counts the instructions that it takes: its own and
+    /// those of programs it jumps to, not those of functions that helpers call.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the packet is for programs of another type, or if the program is
+    /// compiled.
+    pub fn steps(&self, packet: &mut Packet) -> Result<u64, Error> {
+        if packet.kind != self.object.kind {
+            return Err(self.wrong_packet());
+        }
+        let on = self.runtime.shared.cpus.enter();
+        match enter::count(self.object.running(), &mut packet.env, &on) {
+            Ok(Some(count)) => Ok(count),
+            Ok(None) => Err(Error::Unsupported("instructions of compiled code".to_owned())),
+            Err(fault) => Err(self.stopped(fault)),
+        }
+    }
+
     /// Takes a CPU to run the program on many times. It is kept until the result is dropped, and
     /// what was unloaded meanwhile is kept with it: so it is for a batch of packets, not for a
     /// program's life.
