@@ -11,6 +11,8 @@ pub mod world;
 pub mod sample;
 pub mod generate;
 pub mod mutate;
+pub mod family;
+pub mod agree;
 #[cfg(target_os = "linux")]
 pub mod judge;
 

@@ -129,7 +129,7 @@ impl Sample {
     }
 }
 
-fn map_document(map: &bpf_abi::map::MapSpec) -> Value {
+pub(crate) fn map_document(map: &bpf_abi::map::MapSpec) -> Value {
     let init: Vec<Value> = map
         .init
         .iter()

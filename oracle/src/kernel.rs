@@ -76,7 +76,7 @@ impl Map {
     ///
     /// Returns the kernel's error.
     pub fn update(&self, key: &[u8], value: &[u8]) -> Result<(), Errno> {
-        Attr::new(32).fd(0, &self.file).input(8, key).input(16, value).call(Command::MapUpdate)?;
+        Attr::new(32).fd(0, &self.file).key(8, key).input(16, value).call(Command::MapUpdate)?;
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl Map {
     /// Returns the kernel's error.
     pub fn update_with(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         let mut at = Attr::new(32);
-        at.fd(0, &self.file).input(8, key).input(16, value).u64(24, flags);
+        at.fd(0, &self.file).key(8, key).input(16, value).u64(24, flags);
         at.call(Command::MapUpdate)?;
         Ok(())
     }
@@ -123,6 +123,17 @@ impl Map {
             .input(8, key)
             .output(16, &mut value)
             .call(Command::MapLookup)?;
+        Ok(value)
+    }
+
+    /// Takes a value out of a map without keys: a queue or a stack.
+    ///
+    /// # Errors
+    ///
+    /// Returns the kernel's error.
+    pub fn take(&self) -> Result<Vec<u8>, Errno> {
+        let mut value = vec![0; self.copied];
+        Attr::new(32).fd(0, &self.file).output(16, &mut value).call(Command::MapTake)?;
         Ok(value)
     }
 

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Info = 15,
     /// Linux: `BPF_BTF_LOAD`.
     BtfLoad = 18,
+    /// Linux: `BPF_MAP_LOOKUP_AND_DELETE_ELEM`.
+    MapTake = 21,
     /// Linux: `BPF_MAP_FREEZE`.
     MapFreeze = 22,
 }
@@ -67,6 +69,11 @@ impl Attr {
     /// Writes a descriptor.
     pub(crate) fn fd(&mut self, off: usize, file: &File) -> &mut Self {
         self.u32(off, file.as_raw_fd().cast_unsigned())
+    }
+
+    /// Writes the address of a key; of none where keys have no bytes, as the kernel wants it.
+    pub(crate) fn key(&mut self, off: usize, key: &[u8]) -> &mut Self {
+        if key.is_empty() { self } else { self.input(off, key) }
     }
 
     /// Writes the address of bytes that the kernel reads.

@@ -88,6 +88,12 @@ const COMMANDS: &[Command] = &[
         what: "random programs, put to the running kernel and to our verifier",
         run: |sh, args| release(sh, "bpf-fuzz", args),
     },
+    Command {
+        name: "fuzz-engines",
+        takes: "[--programs N] [--seed S] [--kernel N]",
+        what: "random programs, run on every engine, and a sample of them in the running kernel",
+        run: |sh, args| release(sh, "bpf-fuzz", &[&["engines".to_owned()], args].concat()),
+    },
 ];
 
 fn main() -> ExitCode {
