@@ -172,6 +172,12 @@ impl Wanted {
             Insn::Neg { .. } | Insn::Endian { .. } => Ok(Synced::Done),
             Insn::Load { dst, .. } | Insn::LoadAcquire { dst, .. } => self.read_load(dst, step),
             Insn::Store { base, src, .. } => self.read_store(base, src.reg(), step),
+            Insn::Atomic { base, src, .. }
+                if env.options.strict_holes
+                    && let Some(loaded) = insn.writes().iter().next() =>
+            {
+                self.read_fetch(loaded, base, src, step)
+            }
             Insn::Atomic { base, src, .. } | Insn::StoreRelease { base, src, .. } => {
                 self.read_store(base, Some(src), step)
             }
@@ -254,6 +260,41 @@ impl Wanted {
             self.want(src);
         }
         Ok(Synced::Wanted)
+    }
+
+    /// An atomic operation that loads what was there before, and stores what it makes of it.
+    ///
+    /// Linux 6.18 forgets that it loads: what a number rests on that was fetched from the stack is not
+    /// held against other paths, and a program is accepted that goes anywhere.
+    fn read_fetch(
+        &mut self,
+        loaded: Reg,
+        base: Reg,
+        src: Reg,
+        step: Option<&Step>,
+    ) -> Result<Synced, Stuck> {
+        let touch = step.and_then(|step| step.stack);
+        let is_loaded = self.wants(loaded);
+        let is_stored = touch.is_some_and(|touch| self.wants_slot(touch.frame, touch.slot));
+        if is_loaded {
+            self.drop(loaded);
+        }
+        if self.wants(base) {
+            return Err(Stuck::Untracked);
+        }
+        if !is_loaded && !is_stored {
+            return Ok(Synced::Done);
+        }
+        if is_stored {
+            self.want(src);
+        }
+        match touch {
+            Some(touch) => {
+                self.want_slot(touch.frame, touch.slot);
+                Ok(Synced::Wanted)
+            }
+            None => Ok(Synced::Done),
+        }
     }
 
     fn read_imm64(&mut self, dst: Reg, imm: Imm64) -> Result<Synced, Stuck> {
