@@ -17,8 +17,8 @@ use bpf_tests::filetest::{Filetest, files, root};
 use bpf_tests::follow::Follower;
 use bpf_tests::mutants::{Mutator, count};
 use bpf_verifier::described::DescribedWorld;
-use bpf_verifier::{Options, check};
 use bpf_verifier::trace::Recorder;
+use bpf_verifier::{Options, check};
 
 /// How many packets a program is given.
 const PACKETS: u64 = 30;
@@ -147,7 +147,7 @@ fn a_number_that_was_fetched_from_the_stack_is_held_against_every_path() {
         r0 = *(u64 *)(r2 - 8)
         r0 = 2
         exit";
-    let insns = bpf_isa::asm::assemble(text).unwrap().program.to_slots();
+    let insns = bpf_isa::asm::assemble(text).unwrap().to_slots();
     let mut spec = ProgramSpec::new("fetched", ProgType::Xdp, insns);
     spec.flags = ProgFlags::TEST_STATE_FREQ;
     let accepts = |strict_holes| {

@@ -214,3 +214,19 @@ fn a_divisor_is_never_zero_where_the_code_says_so() {
     let facts = |pc: usize| image.notes[pc].facts.contains(Facts::NONZERO_DIVISOR);
     assert_eq!([3, 4, 7, 9].map(facts), [true, false, true, false]);
 }
+
+#[test]
+fn a_part_of_a_field_that_linux_keeps_no_more_of_is_the_field() {
+    let spec = program(
+        ProgType::SchedCls,
+        "r2 = *(u16 *)(r1 + 18)\nr2 = *(u8 *)(r1 + 18)\nr2 = *(u16 *)(r1 + 10)\nr0 = 0\nexit",
+    );
+    let image = image_of(&spec, &[], |env| {
+        for pc in [Pc(0), Pc(1), Pc(2)] {
+            env.note_mut(pc).memory =
+                Some(MemoryType { kind: PointerKind::Ctx, flags: PtrFlags::empty() });
+        }
+    });
+    let loads = "0: r2 = *(u16 *)(r1 +16)\n1: r2 = *(u8 *)(r1 +18)\n2: r2 = *(u16 *)(r1 +10)\n";
+    assert!(text(&image).starts_with(loads), "{}", text(&image));
+}
