@@ -42,6 +42,23 @@ helper! {
     }
 }
 
+helper! {
+    /// Copies `size` bytes from the user's address `unsafe_ptr` to `dst`, as `probe_read_kernel` does:
+    /// here programs and their user share their addresses.
+    112 Any => fn probe_read_user(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<(), Errno> {
+        let mut dst = dst;
+        read(cx.env(), &mut dst, unsafe_ptr)
+    }
+}
+
+helper! {
+    /// Copies the string at the user's address `unsafe_ptr`, as `probe_read_kernel_str` does.
+    114 Any => fn probe_read_user_str(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<u64, Errno> {
+        let mut dst = dst;
+        read_string(cx.env(), &mut dst, unsafe_ptr)
+    }
+}
+
 /// Copies bytes, or writes zeros.
 fn read(cx: Cx<'_>, dst: &mut MemOut<'_>, from: u64) -> Result<(), Errno> {
     let found = bytes(cx, from, dst.len());

@@ -2,7 +2,8 @@
 
 use bpf_abi::errno::Errno;
 
-use super::args::{FuncArgs, NumberOut};
+use super::args::FuncArgs;
+use super::args::number::NumberOut;
 use super::define::helper;
 
 helper! {

@@ -3,7 +3,7 @@
 use bpf_abi::errno::Errno;
 use bpf_maps::CpuId;
 
-use super::args::{Ctx, MapRef};
+use super::args::{Ctx, MapRef, MemInOrNull, SizeOrZero};
 use super::define::helper;
 use crate::packet::Redirect;
 
@@ -30,6 +30,43 @@ helper! {
         }
         env.redirect.set(Some(Redirect::Interface { ifindex, flags }));
         verdict
+    }
+}
+
+/// In the flags of a redirect: by the neighbour's address, to be found out.
+/// Linux: `BPF_F_NEIGH`.
+const NEIGHBOUR: u64 = 1 << 1;
+/// In the flags of a redirect: into the network of the interface's other end.
+/// Linux: `BPF_F_PEER`.
+const PEER: u64 = 1 << 2;
+/// In the flags of a redirect: the next hop is known. Linux: `BPF_F_NEXTHOP`.
+const NEXT_HOP: u64 = 1 << 3;
+
+helper! {
+    /// Sends the packet out of the interface `ifindex`, with the link-layer address of its next hop,
+    /// which `params` may name; the result is what the program is to return. `flags` must be 0.
+    152 Skb => fn redirect_neigh(cx, ifindex: u32, params: MemInOrNull<'a>, _plen: SizeOrZero, flags: u64) -> u64 {
+        /// Linux: `struct bpf_redir_neigh`.
+        const PARAMS_SIZE: usize = 20;
+        let len = params.0.len();
+        if flags != 0 || (len != 0 && len < PARAMS_SIZE) {
+            return TC_SHOT;
+        }
+        let flags = if len == 0 { NEIGHBOUR } else { NEIGHBOUR | NEXT_HOP };
+        cx.env().redirect.set(Some(Redirect::Interface { ifindex, flags }));
+        TC_REDIRECT
+    }
+}
+
+helper! {
+    /// Lets the packet come in at the other end of the interface `ifindex`, a pair of ends in two
+    /// networks; the result is what the program is to return. `flags` must be 0.
+    155 Skb => fn redirect_peer(cx, ifindex: u32, flags: u64) -> u64 {
+        if flags != 0 {
+            return TC_SHOT;
+        }
+        cx.env().redirect.set(Some(Redirect::Interface { ifindex, flags: PEER }));
+        TC_REDIRECT
     }
 }
 

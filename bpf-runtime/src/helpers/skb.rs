@@ -150,13 +150,6 @@ helper! {
 }
 
 helper! {
-    /// Returns a number that stands for the packet's socket as long as it lives.
-    46 Skb => fn get_socket_cookie(cx, _skb: Ctx) -> u64 {
-        cx.env().skb().map_or(0, SkBuff::socket_cookie)
-    }
-}
-
-helper! {
     /// Returns the packet's hash, computed from its addresses and ports if it has none. The
     /// numbers are not those of Linux, which depend on a secret.
     34 Skb => fn get_hash_recalc(cx, _skb: Ctx) -> u32 {

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use bpf_abi::errno::Errno;
 
-use super::args::{MemIn, NumberOut, Size, Text};
+use super::args::number::NumberOut;
+use super::args::{MemIn, Size, Text};
 use super::define::helper;
 
 helper! {

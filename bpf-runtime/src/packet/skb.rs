@@ -1,6 +1,6 @@
 //! `struct __sk_buff`, and the moves a program can make with its packet.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use bitflags::bitflags;
 use bpf_abi::errno::Errno;
@@ -80,10 +80,27 @@ bitflags! {
     }
 }
 
-/// Offsets in the socket that a test run's packet belongs to.
+/// Offsets in the socket that a test run's packet belongs to. Linux: `struct bpf_sock`.
 mod sock_at {
     pub(super) const FAMILY: usize = 4;
+    pub(super) const SRC_IP4: usize = 24;
+    pub(super) const SRC_IP6: usize = 28;
+    pub(super) const DST_IP4: usize = 52;
+    pub(super) const DST_IP6: usize = 56;
+    pub(super) const STATE: usize = 72;
+    pub(super) const RX_QUEUE_MAPPING: usize = 76;
     pub(super) const SIZE: usize = 80;
+}
+
+/// What a tunnel said about a packet, or is to be told. Linux: `struct ip_tunnel_info`.
+#[derive(Clone, Debug)]
+pub(crate) struct Tunnel {
+    /// The key as it was set. Linux: `struct bpf_tunnel_key`.
+    pub(crate) key: Vec<u8>,
+    /// Whether its addresses are those of IPv6.
+    pub(crate) is_ipv6: bool,
+    /// The options behind the header.
+    pub(crate) options: Vec<u8>,
 }
 
 /// A packet in the network stack. Linux: `struct sk_buff`.
@@ -101,6 +118,8 @@ pub(crate) struct SkBuff {
     encapsulated: Cell<bool>,
     /// Whether the hash in the context is that of the packet.
     pub(crate) hashed: Cell<bool>,
+    /// What a tunnel is told about it.
+    pub(crate) tunnel: RefCell<Option<Tunnel>>,
 }
 
 impl SkBuff {
@@ -115,6 +134,7 @@ impl SkBuff {
             from_l2,
             encapsulated: Cell::new(false),
             hashed: Cell::new(false),
+            tunnel: RefCell::new(None),
         }
     }
 
@@ -136,6 +156,7 @@ impl SkBuff {
         self.frame.fill(HEADROOM, usize::MAX, bytes);
         self.encapsulated.set(false);
         self.hashed.set(false);
+        self.tunnel.replace(None);
         let _ = self.context.clear(0, at::SIZE);
         let frame = &self.frame;
         if self.from_l2 {
@@ -155,28 +176,35 @@ impl SkBuff {
         Ok(())
     }
 
-    /// Gives the socket the packet's family and addresses.
+    /// Gives the packet a socket of its own, closed, with the packet's family and addresses.
     fn name_socket(&self, ether_type: u16, bytes: &[u8]) {
-        let context = &self.context;
-        let copy = |to: usize, from: usize, len: usize| {
-            let _ = context.write(to, bytes.get(from..from + len).unwrap_or_default());
+        /// Linux: `TCP_CLOSE`.
+        const CLOSED: u32 = 7;
+        let (context, sock) = (&self.context, &self.sock);
+        let _ = sock.clear(0, sock_at::SIZE);
+        let copy = |[in_context, in_socket]: [usize; 2], from: usize, len: usize| {
+            let address = bytes.get(from..from + len).unwrap_or_default();
+            let _ = context.write(in_context, address);
+            let _ = sock.write(in_socket, address);
         };
         let family = match ether_type {
             ETH_P_IP => {
-                copy(at::LOCAL_IP4, ETH_LEN + 12, 4);
-                copy(at::REMOTE_IP4, ETH_LEN + 16, 4);
+                copy([at::LOCAL_IP4, sock_at::SRC_IP4], ETH_LEN + 12, 4);
+                copy([at::REMOTE_IP4, sock_at::DST_IP4], ETH_LEN + 16, 4);
                 2
             }
             ETH_P_IPV6 => {
-                copy(at::LOCAL_IP6, ETH_LEN + 8, 16);
-                copy(at::REMOTE_IP6, ETH_LEN + 24, 16);
+                copy([at::LOCAL_IP6, sock_at::SRC_IP6], ETH_LEN + 8, 16);
+                copy([at::REMOTE_IP6, sock_at::DST_IP6], ETH_LEN + 24, 16);
                 10
             }
             _ => 0,
         };
         context.set_u32(at::FAMILY, family);
-        self.sock.set_u32(sock_at::FAMILY, family);
-        context.set_u64(at::SK, self.sock.address());
+        sock.set_u32(sock_at::FAMILY, family);
+        sock.set_u32(sock_at::STATE, CLOSED);
+        sock.set_u32(sock_at::RX_QUEUE_MAPPING, u32::MAX);
+        context.set_u64(at::SK, sock.address());
     }
 
     /// Tells the context where the packet is and how long.
@@ -215,6 +243,11 @@ impl SkBuff {
             return None;
         }
         self.frame.peek(from, out)
+    }
+
+    /// Changes bytes before or behind the data's beginning, counted from it.
+    fn write_at(&self, at: isize, bytes: &[u8]) -> Option<()> {
+        self.frame.poke(self.frame.data().checked_add_signed(at)?, bytes)
     }
 
     /// Changes bytes of the packet, counted from the data.
@@ -443,6 +476,44 @@ impl SkBuff {
         self.network.set(self.network.get() - 4);
         self.context.set_u32(at::PROTOCOL, self.context.u32(at::VLAN_PROTO));
         self.pull(down)
+    }
+
+    /// Marks a packet of IP as one that has met congestion, if its sender can bear it, or if it is
+    /// marked already; otherwise there is nothing. Linux: `INET_ECN_set_ce`.
+    pub(crate) fn mark_congestion(&self) -> Option<()> {
+        const CONGESTED: u8 = 3;
+        let header = self.network.get();
+        match self.protocol() {
+            ETH_P_IP => {
+                let mut bytes = [0; 20];
+                self.read_at(header, &mut bytes)?;
+                let before = bytes[1] & CONGESTED;
+                if before == 0 {
+                    return None;
+                }
+                bytes[1] |= CONGESTED;
+                // The checksum is one's complement: what the header gains it loses.
+                let gained = u32::from(CONGESTED - before);
+                let sum = u32::from(u16::from_be_bytes([bytes[10], bytes[11]])) + 0xffff - gained;
+                if gained != 0 {
+                    let folded = sum + u32::from(sum >= 0xffff);
+                    let [_, _, high, low] = folded.to_be_bytes();
+                    (bytes[10], bytes[11]) = (high, low);
+                }
+                self.write_at(header, &bytes)
+            }
+            ETH_P_IPV6 => {
+                const FIELD: u8 = CONGESTED << 4;
+                let mut bytes = [0; 40];
+                self.read_at(header, &mut bytes)?;
+                if bytes[1] & FIELD == 0 {
+                    return None;
+                }
+                bytes[1] |= FIELD;
+                self.write_at(header, &bytes)
+            }
+            _ => None,
+        }
     }
 
     /// Adds a VLAN tag; the one before it goes into the packet. Linux: `bpf_skb_vlan_push`.

@@ -7,6 +7,8 @@
 
 pub(crate) mod dynptr;
 pub(crate) mod iter;
+pub(crate) mod number;
+pub(crate) mod sock;
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -228,6 +230,10 @@ pub(crate) const fn low(raw: u64) -> u32 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ctx;
 
+/// The context, or nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CtxOrNull;
+
 /// The arguments of the function that a probe is on: the probe's context.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FuncArgs<'a> {
@@ -354,6 +360,7 @@ words! {
     i32, Anything, PLAIN, |raw| low(raw).cast_signed();
     i64, Anything, PLAIN, |raw| raw.cast_signed();
     Ctx, Ctx, PLAIN, |_raw| Self;
+    CtxOrNull, Ctx, TypeFlags::MAYBE_NULL, |_raw| Self;
     Size, ConstSize, PLAIN, |_raw| Self;
     SizeOrZero, ConstSizeOrZero, PLAIN, |_raw| Self;
     AllocSize, ConstAllocSizeOrZero, PLAIN, |raw| Self(raw);
@@ -578,33 +585,6 @@ impl<'a> Arg<'a> for MemWriteOrNull<'a> {
     unsafe fn read(registers: &mut Registers<'a>) -> Self {
         // SAFETY: [helper-args] the same, an address of zero having no bytes.
         Self(unsafe { MemOut::read(registers) })
-    }
-}
-
-/// Where a number of eight bytes is wanted.
-#[derive(Debug)]
-pub(crate) struct NumberOut<'a>(MemOut<'a>);
-
-impl NumberOut<'_> {
-    /// Writes the number.
-    pub(crate) fn set(&mut self, value: u64) {
-        self.0.write(&value.to_le_bytes());
-    }
-}
-
-impl<'a> Arg<'a> for NumberOut<'a> {
-    const PROTO: ArgProto = ArgProto {
-        kind: ArgKind::Mem,
-        flags: TypeFlags::ALIGNED
-            .union(TypeFlags::FIXED_SIZE)
-            .union(TypeFlags::UNINIT)
-            .union(TypeFlags::WRITE),
-        size: 8,
-        btf: None,
-    };
-
-    unsafe fn read(registers: &mut Registers<'a>) -> Self {
-        Self(MemOut { address: registers.take(), len: 8, borrowed: PhantomData })
     }
 }
 
