@@ -443,6 +443,7 @@ impl Clock {
 #[derive(Debug)]
 pub(crate) struct Random {
     states: Box<[RandomState]>,
+    secret: u64,
 }
 
 /// A CPU's state, on a cache line of its own.
@@ -456,7 +457,12 @@ impl Random {
         let seed = seed.unwrap_or_else(|| std::hash::RandomState::new().hash_one(0));
         let state =
             |cpu: u32| RandomState(AtomicU64::new(scramble(seed.wrapping_add(u64::from(cpu)))));
-        Self { states: (0..cpus).map(state).collect() }
+        Self { states: (0..cpus).map(state).collect(), secret: scramble(!seed) }
+    }
+
+    /// A number that programs cannot guess, always the same.
+    pub(crate) const fn secret(&self) -> u64 {
+        self.secret
     }
 
     /// The next number of a CPU's row.

@@ -11,6 +11,10 @@ pub mod ringbuf;
 pub mod perf_events;
 pub mod stack_trace;
 pub mod prog_array;
+pub mod user_ringbuf;
+mod targets;
+mod local_storage;
+mod kernel_objects;
 #[cfg(test)]
 pub(crate) mod fake;
 
@@ -28,6 +32,8 @@ use crate::world::World;
 use array::{Array, PercpuArray};
 use bloom::Bloom;
 use hash::Hash;
+use kernel_objects::KernelObjects;
+use local_storage::Storage;
 use lpm_trie::LpmTrie;
 use map_of_maps::{ArrayOfMaps, HashOfMaps};
 use perf_events::PerfEventArray;
@@ -35,6 +41,8 @@ use prog_array::ProgArray;
 use queue_stack::QueueStack;
 use ringbuf::RingBuf;
 use stack_trace::StackTrace;
+use targets::{Targets, TargetsByHash};
+use user_ringbuf::UserRingBuf;
 
 /// Makes the map that `spec` describes: empty, or all zeros. What the description says is to
 /// be put into it, and that it is to be frozen, is left to the caller.
@@ -90,6 +98,10 @@ type Make = fn(MapShape, &MapSpec, &World) -> Result<Arc<dyn Map>, MapError>;
 enum Size {
     /// So many bytes.
     Exactly(u32, &'static str),
+    /// The first or the second number of bytes.
+    Either(u32, u32, &'static str),
+    /// Not none, and no more than so many of bytes.
+    UpTo(u32, &'static str),
     /// From the first to the last number of bytes.
     Within(u32, u32, &'static str),
     /// Not none, and less than the kernel allocates at once.
@@ -109,6 +121,8 @@ enum Entries {
     Some,
     /// A power of two, a whole number of pages.
     Pages,
+    /// None: the entries are with the objects that they are about.
+    Elsewhere,
 }
 
 /// Whether values may have a spin lock.
@@ -143,6 +157,12 @@ const PAGE: u32 = 4096;
 
 const FOUR: Size = Size::Exactly(4, "4");
 const NO_BYTES: Size = Size::Exactly(0, "none");
+/// The number of an interface or a CPU, and a program for it if there is room.
+const TARGET: Size = Size::Either(4, 8, "4 or 8");
+/// What storages have room for. Linux: `BPF_LOCAL_STORAGE_MAX_VALUE_SIZE`.
+const STORED: Size = Size::UpTo(65407, "1 to 65407");
+/// The number of a control group, with or without how a program is attached to it.
+const GROUP: Size = Size::Either(8, 16, "8 or 16");
 const ANY: Size = Size::Within(1, i32::MAX as u32, "1 to 2147483647");
 
 /// The flags about who may read and write: programs, the host.
@@ -237,7 +257,70 @@ const ROWS: &[Row] = &[
             |shape, _, world| Ok(Arc::new(StackTrace::new(shape, world)?)),
         )
     },
+    Row { allowed: HOST.union(NUMA), ..row(MapType::Devmap, FOUR, TARGET, make_targets) },
+    Row { allowed: HOST.union(NUMA), ..row(MapType::DevmapHash, FOUR, TARGET, make_targets) },
+    Row { allowed: NUMA, ..row(MapType::Cpumap, FOUR, TARGET, make_targets) },
+    Row { allowed: HOST.union(NUMA), ..row(MapType::Xskmap, FOUR, FOUR, make_empty) },
+    Row { allowed: HOST.union(NUMA), ..row(MapType::Sockmap, FOUR, TARGET, make_empty) },
+    Row { allowed: HOST.union(NUMA), ..row(MapType::Sockhash, Size::Key, TARGET, make_empty) },
+    Row { allowed: HOST.union(NUMA), ..row(MapType::CgroupArray, FOUR, FOUR, make_empty) },
+    Row {
+        allowed: ACCESS.union(NUMA),
+        ..row(MapType::ReuseportSockarray, FOUR, TARGET, make_empty)
+    },
+    Row {
+        entries: Entries::Pages,
+        allowed: NUMA,
+        ..row(MapType::UserRingbuf, NO_BYTES, NO_BYTES, |shape, _, _| {
+            Ok(Arc::new(UserRingBuf::new(shape)))
+        })
+    },
+    storage(MapType::SkStorage),
+    storage(MapType::InodeStorage),
+    storage(MapType::TaskStorage),
+    storage(MapType::CgrpStorage),
+    group_storage(MapType::CgroupStorage, STORED),
+    group_storage(MapType::PercpuCgroupStorage, Size::Percpu),
 ];
+
+fn make_targets(shape: MapShape, _: &MapSpec, world: &World) -> Result<Arc<dyn Map>, MapError> {
+    // The kernel adds the flag itself: programs look at entries, and do not change them.
+    let added =
+        if shape.map_type == MapType::Cpumap { MapFlags::empty() } else { MapFlags::RDONLY_PROG };
+    let shape = MapShape { flags: shape.flags | added, ..shape };
+    if shape.map_type == MapType::DevmapHash {
+        return Ok(Arc::new(TargetsByHash::new(shape, world)?));
+    }
+    Ok(Arc::new(Targets::new(shape, world)?))
+}
+
+fn make_storage(shape: MapShape, spec: &MapSpec, _: &World) -> Result<Arc<dyn Map>, MapError> {
+    Ok(Arc::new(Storage::new(shape, spec)?))
+}
+
+fn make_empty(shape: MapShape, _: &MapSpec, _: &World) -> Result<Arc<dyn Map>, MapError> {
+    Ok(Arc::new(KernelObjects::new(shape)?))
+}
+
+/// A row of a type whose values are kept with objects of the kernel.
+const fn storage(map_type: MapType) -> Row {
+    Row {
+        entries: Entries::Elsewhere,
+        allowed: MapFlags::NO_PREALLOC.union(MapFlags::CLONE),
+        needed: MapFlags::NO_PREALLOC,
+        spin_lock: SpinLock::Possible,
+        ..row(map_type, FOUR, STORED, make_storage)
+    }
+}
+
+/// A row of a type whose values are kept with control groups.
+const fn group_storage(map_type: MapType, value: Size) -> Row {
+    Row {
+        entries: Entries::Elsewhere,
+        allowed: ACCESS.union(NUMA),
+        ..row(map_type, GROUP, value, make_storage)
+    }
+}
 
 fn make_hash(shape: MapShape, _: &MapSpec, world: &World) -> Result<Arc<dyn Map>, MapError> {
     Ok(Arc::new(Hash::new(shape, world)?))
@@ -317,6 +400,7 @@ impl Row {
         let count = spec.max_entries;
         let (possible, wanted, errno) = match self.entries {
             Entries::Some => (count > 0, "one at least", Errno::EINVAL),
+            Entries::Elsewhere => (count == 0, "none", Errno::EINVAL),
             Entries::Pages => (
                 count.is_power_of_two() && count.is_multiple_of(PAGE),
                 "a power of two of bytes, whole pages",
@@ -349,6 +433,11 @@ impl Size {
             Self::Within(least, most, wanted) => {
                 ((least..=most).contains(&size), wanted, Errno::EINVAL)
             }
+            Self::Either(one, other, wanted) => {
+                (size == one || size == other, wanted, Errno::EINVAL)
+            }
+            Self::UpTo(most, wanted) if size > most => (false, wanted, Errno::E2BIG),
+            Self::UpTo(_, wanted) => (size > 0, wanted, Errno::EINVAL),
             Self::Words(most, wanted) => {
                 (size > 0 && size.is_multiple_of(8) && size <= most, wanted, Errno::EINVAL)
             }

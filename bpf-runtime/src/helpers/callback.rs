@@ -2,7 +2,9 @@
 
 use bpf_abi::errno::Errno;
 use bpf_maps::CpuId;
+use bpf_maps::types::user_ringbuf::{Go, UserRingBuf};
 
+use super::args::dynptr::View;
 use super::args::{CallbackCx, Func, MapRef};
 use super::define::helper;
 use crate::memory::Memory;
@@ -58,5 +60,31 @@ helper! {
             }
         }
         Ok(count)
+    }
+}
+
+helper! {
+    /// Calls `callback_fn` with a dynptr of each sample that the host has written to `map`, and
+    /// `ctx`, until it returns 1. `flags` may be 1 (do not wake the host) or 2 (wake it in any case).
+    /// Returns how often it was called.
+    209 Any => fn user_ringbuf_drain(cx, map: MapRef<'a>, callback_fn: Func, ctx: CallbackCx, flags: u64) -> Result<u64, Errno> {
+        const WAKEUPS: u64 = 1 | 2;
+        let ring: &UserRingBuf = map.map().as_type().ok_or(Errno::EINVAL)?;
+        if flags & !WAKEUPS != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let each = |sample: &[u8]| {
+            // An allocation has an address even if there is nothing in the sample.
+            let memory = Memory::new(sample.len().max(1));
+            memory.write(0, sample).ok_or(Errno::EINVAL)?;
+            let pointer = Memory::new(16);
+            let size = u32::try_from(sample.len()).map_err(|_| Errno::E2BIG)?;
+            let [address, rest] = View::host(memory.address(), size).words();
+            pointer.set_u64(0, address);
+            pointer.set_u64(8, rest);
+            let enough = cx.call(callback_fn, [pointer.address(), ctx.0, 0, 0])? != 0;
+            Ok(if enough { Go::Stop } else { Go::On })
+        };
+        ring.drain(each).ok_or(Errno::EBUSY)?
     }
 }

@@ -21,6 +21,8 @@ mod tunnel;
 mod redirect;
 mod socket;
 mod cgroup;
+pub(crate) mod storage;
+mod syncookie;
 mod events;
 mod packet;
 mod fib;
@@ -104,8 +106,10 @@ static ALL: &[&Helper] = &[
     &measure::get_stack,
     &skb::skb_load_bytes_relative,
     &fib::fib_lookup,
+    &skb::lwt_push_encap,
     &cgroup::skb_cgroup_id,
     &cgroup::get_current_cgroup_id,
+    &storage::get_local_storage,
     &cgroup::skb_ancestor_cgroup_id,
     &socket::sk_lookup_tcp,
     &socket::sk_lookup_udp,
@@ -123,6 +127,8 @@ static ALL: &[&Helper] = &[
     &socket::tcp_check_syncookie,
     &string::strtol,
     &string::strtoul,
+    &storage::sk_storage_get,
+    &storage::sk_storage_delete,
     &task::send_signal,
     &socket::tcp_gen_syncookie,
     &known::probe_read_user,
@@ -178,7 +184,12 @@ static ALL: &[&Helper] = &[
     &dynptr::dynptr_read,
     &dynptr::dynptr_write,
     &dynptr::dynptr_data,
+    &syncookie::tcp_raw_gen_syncookie_ipv4,
+    &syncookie::tcp_raw_gen_syncookie_ipv6,
+    &syncookie::tcp_raw_check_syncookie_ipv4,
+    &syncookie::tcp_raw_check_syncookie_ipv6,
     &time::ktime_get_tai_ns,
+    &callback::user_ringbuf_drain,
     &packet::load_packet,
 ];
 

@@ -97,6 +97,16 @@ helper! {
 }
 
 helper! {
+    /// Puts a header of IP (`type` 2) before the packet, which has no Ethernet header. Headers of
+    /// segment routing (0, 1) need routes, of which there are none: `EINVAL`.
+    73 Skb => fn lwt_push_encap(cx, _skb: Ctx, r#type: u32, hdr: MemIn<'a>, _len: Size) -> Result<(), Errno> {
+        const IP: u32 = 2;
+        let skb = cx.env().skb().ok_or(Errno::EINVAL)?;
+        if r#type == IP { skb.push_ip(&hdr.copy()) } else { Err(Errno::EINVAL) }
+    }
+}
+
+helper! {
     /// Changes whom the packet is for, between 0 (this host), 1 (all), 2 (a group) and 3 (others).
     32 Skb => fn skb_change_type(cx, _skb: Ctx, r#type: u32) -> Result<(), Errno> {
         const LAST: u32 = 3;

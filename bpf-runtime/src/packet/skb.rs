@@ -6,6 +6,7 @@ use bitflags::bitflags;
 use bpf_abi::errno::Errno;
 
 use super::Frame;
+use crate::helpers::storage::Storages;
 use crate::memory::Memory;
 
 /// The room before a packet. Linux: `NET_SKB_PAD`.
@@ -120,6 +121,8 @@ pub(crate) struct SkBuff {
     pub(crate) hashed: Cell<bool>,
     /// What a tunnel is told about it.
     pub(crate) tunnel: RefCell<Option<Tunnel>>,
+    /// What maps keep with its socket, and with the runs on it.
+    pub(crate) storages: RefCell<Storages>,
 }
 
 impl SkBuff {
@@ -135,6 +138,7 @@ impl SkBuff {
             encapsulated: Cell::new(false),
             hashed: Cell::new(false),
             tunnel: RefCell::new(None),
+            storages: RefCell::default(),
         }
     }
 
@@ -157,6 +161,7 @@ impl SkBuff {
         self.encapsulated.set(false);
         self.hashed.set(false);
         self.tunnel.replace(None);
+        self.storages.borrow_mut().clear();
         let _ = self.context.clear(0, at::SIZE);
         let frame = &self.frame;
         if self.from_l2 {
@@ -214,6 +219,11 @@ impl SkBuff {
         self.context.set_u64(at::HOST_DATA, frame.address(frame.data()));
         self.context.set_u64(at::HOST_DATA_END, frame.address(frame.end()));
         self.context.set_u64(at::HOST_DATA_META, frame.address(frame.meta()));
+    }
+
+    /// Whether this is the address of its socket.
+    pub(crate) fn has_socket(&self, address: u64) -> bool {
+        address == self.sock.address()
     }
 
     /// A number that no other socket in the process has.
@@ -306,6 +316,32 @@ impl SkBuff {
         self.push(len)?;
         frame.clear(frame.data(), len).ok_or(Errno::ENOMEM)?;
         self.mac.set(0);
+        self.sync();
+        Ok(())
+    }
+
+    /// Puts a header of IP before the packet. Linux: `bpf_lwt_push_ip_encap`.
+    pub(crate) fn push_ip(&self, header: &[u8]) -> Result<(), Errno> {
+        /// Linux: `LWT_BPF_MAX_HEADROOM`.
+        const LONGEST_HEADER: usize = 256;
+        let first = header.first().copied().unwrap_or(0);
+        let (least, protocol) = match first >> 4 {
+            4 => (20.max(usize::from(first & 0xf) * 4), ETH_P_IP),
+            6 => (40, ETH_P_IPV6),
+            _ => return Err(Errno::EINVAL),
+        };
+        if header.len() < least || header.len() > LONGEST_HEADER {
+            return Err(Errno::EINVAL);
+        }
+        let mut bytes = header.to_vec();
+        if protocol == ETH_P_IP && bytes.get(10..12) == Some(&[0, 0]) {
+            let sum = header_sum(header.get(..least).unwrap_or(header));
+            bytes.splice(10..12, sum.to_be_bytes());
+        }
+        self.push(bytes.len())?;
+        self.frame.poke(self.frame.data(), &bytes).ok_or(Errno::ENOMEM)?;
+        self.network.set(0);
+        self.set_protocol(protocol);
         self.sync();
         Ok(())
     }
@@ -603,6 +639,17 @@ impl SkBuff {
         bytes.extend(self.frame.to_vec());
         bytes
     }
+}
+
+/// The checksum of a header of IPv4 in which it is zero.
+fn header_sum(header: &[u8]) -> u16 {
+    let words =
+        header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(0)
 }
 
 /// The type field of an Ethernet header.

@@ -91,6 +91,19 @@ impl View {
         Ok(Self { address: PACKET, kind, size, offset: 0, rdonly })
     }
 
+    /// One of memory of the host, which stays there as long as a program has the dynptr.
+    pub(crate) const fn host(address: u64, size: u32) -> Self {
+        Self { address, kind: Kind::Memory, size, offset: 0, rdonly: false }
+    }
+
+    /// What stands on the program's stack.
+    pub(crate) fn words(self) -> [u64; 2] {
+        let rdonly = if self.rdonly { RDONLY } else { 0 };
+        let word = self.size | self.kind.bits() << KIND_SHIFT | rdonly;
+        let word = if self.is_null() { 0 } else { word };
+        [self.address, u64::from(self.offset) << 32 | u64::from(word)]
+    }
+
     /// Whether it is none.
     pub(crate) const fn is_null(&self) -> bool {
         self.address == 0
@@ -325,13 +338,9 @@ impl Dynptr<'_> {
     }
 
     fn set(&self, view: View) {
-        let View { address, kind, size, offset, rdonly } = view;
-        let rdonly = if rdonly { RDONLY } else { 0 };
-        let word = size | kind.bits() << KIND_SHIFT | rdonly;
-        let word = if view.is_null() { 0 } else { word };
+        let [address, rest] = view.words();
         // SAFETY: [helper-args] the verifier has room there for a dynptr, aligned.
         unsafe { word_at(self.at) }.store(address, Ordering::Relaxed);
-        let rest = u64::from(offset) << 32 | u64::from(word);
         // SAFETY: [helper-args] the same.
         unsafe { word_at(self.at + 8) }.store(rest, Ordering::Relaxed);
     }

@@ -452,6 +452,22 @@ impl<'a> Arg<'a> for Value {
     }
 }
 
+/// The bytes of a value, copied, or none.
+#[derive(Debug)]
+pub(crate) struct InitialValue(pub(crate) SmallVec<[u8; 128]>);
+
+impl<'a> Arg<'a> for InitialValue {
+    const PROTO: ArgProto = arg(ArgKind::MapValue, TypeFlags::MAYBE_NULL);
+
+    unsafe fn read(registers: &mut Registers<'a>) -> Self {
+        let size = registers.map.map_or(0, value_size);
+        let address = registers.take();
+        let size = if address == 0 { 0 } else { size };
+        // SAFETY: [sized-by-map] the verifier measured the value by the map before it.
+        Self(unsafe { copied(address, size) })
+    }
+}
+
 /// Where a value of the map before it is wanted.
 #[derive(Debug)]
 pub(crate) struct ValueOut<'a>(pub(crate) MemOut<'a>);
@@ -647,6 +663,10 @@ pub(crate) type Int = Result<i32, Errno>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ValueOrNull(pub(crate) Option<u64>);
 
+/// The address of a map value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ValueAt(pub(crate) u64);
+
 /// The address of a record in a ring buffer, or null.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordOrNull(pub(crate) Option<u64>);
@@ -677,6 +697,7 @@ results! {
     Result<u64, Errno>, Integer, PLAIN, |value| value.unwrap_or_else(Errno::to_register);
     Int, Integer, PLAIN, |value| u64::from(value.unwrap_or_else(|errno| low(errno.to_register()).cast_signed()).cast_unsigned());
     (), Void, PLAIN, |_value| 0;
+    ValueAt, MapValue, PLAIN, |value| value.0;
     ValueOrNull, MapValue, TypeFlags::MAYBE_NULL, |value| value.0.unwrap_or(0);
     MemOrNull, Mem, TypeFlags::MAYBE_NULL, |value| value.0.unwrap_or(0);
     RecordOrNull, Mem, TypeFlags::RINGBUF.union(TypeFlags::MAYBE_NULL), |value| value.0.unwrap_or(0);

@@ -1,10 +1,11 @@
-//! Numbers in the program's memory.
+//! Numbers and headers in the program's memory: what has a size of its own.
 
 use std::marker::PhantomData;
 
 use bpf_abi::helper::{ArgKind, ArgProto, TypeFlags};
+use smallvec::SmallVec;
 
-use super::{Arg, MemOut, Registers};
+use super::{Arg, MemOut, Registers, copied};
 
 /// Where a number of eight bytes is wanted.
 #[derive(Debug)]
@@ -59,5 +60,28 @@ impl<'a> Arg<'a> for LengthInOut<'a> {
 
     unsafe fn read(registers: &mut Registers<'a>) -> Self {
         Self(MemOut { address: registers.take(), len: 4, borrowed: PhantomData })
+    }
+}
+
+/// A header of so many bytes, copied.
+#[derive(Debug)]
+pub(crate) struct Header<const SIZE: usize>(pub(crate) [u8; SIZE]);
+
+impl<'a, const SIZE: usize> Arg<'a> for Header<SIZE> {
+    const PROTO: ArgProto = ArgProto {
+        kind: ArgKind::Mem,
+        flags: TypeFlags::FIXED_SIZE.union(TypeFlags::RDONLY),
+        size: {
+            #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
+            let size = SIZE as u32;
+            size
+        },
+        btf: None,
+    };
+
+    unsafe fn read(registers: &mut Registers<'a>) -> Self {
+        // SAFETY: [helper-args] the verifier held the program to so many bytes.
+        let bytes: SmallVec<[u8; 128]> = unsafe { copied(registers.take(), SIZE) };
+        Self(bytes.first_chunk().copied().unwrap_or([0; SIZE]))
     }
 }
