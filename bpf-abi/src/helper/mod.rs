@@ -38,10 +38,16 @@ pub struct HelperProto {
 
 impl HelperProto {
     /// How many of R1 to R5 its code reads: as many as it has arguments, but for
-    /// `bpf_trace_printk`, which reads three more that nobody checks.
+    /// `bpf_trace_printk` and `bpf_get_branch_snapshot`, which read three more and one more that
+    /// nobody checks.
     pub const fn registers(&self) -> usize {
         const TRACE_PRINTK: u32 = 6;
-        if self.id == TRACE_PRINTK { 5 } else { self.args.len() }
+        const GET_BRANCH_SNAPSHOT: u32 = 176;
+        match self.id {
+            TRACE_PRINTK => 5,
+            GET_BRANCH_SNAPSHOT => 3,
+            _ => self.args.len(),
+        }
     }
 }
 

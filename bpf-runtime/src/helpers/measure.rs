@@ -35,7 +35,11 @@ helper! {
             && flags & (USER | BUILD_ID) != BUILD_ID
             && buf.len().is_multiple_of(entry);
         buf.fill(&[]);
-        Err(if is_possible { Errno::EFAULT } else { Errno::EINVAL })
+        match buf.len() {
+            _ if !is_possible => Err(Errno::EINVAL),
+            0 => Ok(0),
+            _ => Err(Errno::EFAULT),
+        }
     }
 }
 

@@ -110,6 +110,7 @@ static ALL: &[&Helper] = &[
     &cgroup::skb_cgroup_id,
     &cgroup::get_current_cgroup_id,
     &storage::get_local_storage,
+    &socket::sk_select_reuseport,
     &cgroup::skb_ancestor_cgroup_id,
     &socket::sk_lookup_tcp,
     &socket::sk_lookup_udp,
@@ -190,7 +191,6 @@ static ALL: &[&Helper] = &[
     &syncookie::tcp_raw_check_syncookie_ipv6,
     &time::ktime_get_tai_ns,
     &callback::user_ringbuf_drain,
-    &packet::load_packet,
 ];
 
 #[cfg(test)]

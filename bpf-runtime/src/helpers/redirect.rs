@@ -1,6 +1,7 @@
 //! Sending packets elsewhere.
 
 use bpf_abi::errno::Errno;
+use bpf_abi::map::MapType;
 use bpf_maps::CpuId;
 
 use super::args::{Ctx, MapRef, MemInOrNull, SizeOrZero};
@@ -80,7 +81,10 @@ helper! {
         const EXCLUDE_INGRESS: u64 = 16;
         let env = cx.env();
         let is_broadcast = flags & BROADCAST != 0;
-        if flags & !(MISSED | BROADCAST | EXCLUDE_INGRESS) != 0 {
+        let of_devices =
+            matches!(map.map().shape().map_type, MapType::Devmap | MapType::DevmapHash);
+        let allowed = if of_devices { MISSED | BROADCAST | EXCLUDE_INGRESS } else { MISSED };
+        if flags & !allowed != 0 {
             return XDP_ABORTED;
         }
         let index = super::args::low(key).to_le_bytes();

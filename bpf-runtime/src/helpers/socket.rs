@@ -9,7 +9,7 @@ use super::args::sock::{
     AnySock, Common, CommonSock, FullSock, MptcpSock, Released, RequestSock, Tcp6Sock, TcpFields,
     TcpSock, TimewaitSock, Udp6Sock, UnixSock,
 };
-use super::args::{Ctx, CtxOrNull, MemIn, Size, SizeOrZero};
+use super::args::{Ctx, CtxOrNull, KeyAt, MapRef, MemIn, Size, SizeOrZero};
 use super::cgroup::{ROOT, ancestor};
 use super::define::helper;
 use crate::packet::skb::SkBuff;
@@ -156,6 +156,13 @@ helper! {
     /// runs: `EOPNOTSUPP`. `flags` must be 0.
     124 Skb => fn sk_assign(_cx, _skb: Ctx, _sk: AnySock, flags: u64) -> Result<(), Errno> {
         Err(if flags == 0 { Errno::EOPNOTSUPP } else { Errno::EINVAL })
+    }
+}
+
+helper! {
+    /// Gives the packet to the socket at `key` of `map`. There is none: `ENOENT`.
+    82 Any => fn sk_select_reuseport(_cx, _reuse: Ctx, _map: MapRef<'a>, _key: KeyAt<'a>, flags: u64) -> Result<(), Errno> {
+        Err(if flags == 0 { Errno::ENOENT } else { Errno::EINVAL })
     }
 }
 
