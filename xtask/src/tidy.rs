@@ -36,6 +36,7 @@ const UNSAFE: &[&str] = &[
     "bpf-runtime/src/helpers/args/dynptr.rs",
     "bpf-runtime/src/helpers/args/iter.rs",
     "bpf-runtime/src/helpers/args/mod.rs",
+    "bpf-runtime/src/helpers/args/number.rs",
     "bpf-runtime/src/own/helper.rs",
     "bpf-runtime/src/memory.rs",
     "oracle/src/sys.rs",

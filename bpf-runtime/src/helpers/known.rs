@@ -47,7 +47,7 @@ helper! {
     /// here programs and their user share their addresses.
     112 Any => fn probe_read_user(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<(), Errno> {
         let mut dst = dst;
-        read(cx.env(), &mut dst, unsafe_ptr)
+        read(cx, &mut dst, unsafe_ptr)
     }
 }
 
@@ -55,7 +55,7 @@ helper! {
     /// Copies the string at the user's address `unsafe_ptr`, as `probe_read_kernel_str` does.
     114 Any => fn probe_read_user_str(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<u64, Errno> {
         let mut dst = dst;
-        read_string(cx.env(), &mut dst, unsafe_ptr)
+        read_string(cx, &mut dst, unsafe_ptr)
     }
 }
 

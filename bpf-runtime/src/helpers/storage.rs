@@ -3,8 +3,9 @@
 use bpf_abi::errno::Errno;
 use bpf_abi::id::MapId;
 
+use super::args::number::InitialValue;
 use super::args::sock::AnySock;
-use super::args::{InitialValue, MapRef, ValueAt, ValueOrNull};
+use super::args::{MapRef, ValueAt, ValueOrNull};
 use super::define::helper;
 use crate::memory::Memory;
 use crate::packet::skb::SkBuff;

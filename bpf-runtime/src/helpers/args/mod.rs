@@ -452,22 +452,6 @@ impl<'a> Arg<'a> for Value {
     }
 }
 
-/// The bytes of a value, copied, or none.
-#[derive(Debug)]
-pub(crate) struct InitialValue(pub(crate) SmallVec<[u8; 128]>);
-
-impl<'a> Arg<'a> for InitialValue {
-    const PROTO: ArgProto = arg(ArgKind::MapValue, TypeFlags::MAYBE_NULL);
-
-    unsafe fn read(registers: &mut Registers<'a>) -> Self {
-        let size = registers.map.map_or(0, value_size);
-        let address = registers.take();
-        let size = if address == 0 { 0 } else { size };
-        // SAFETY: [sized-by-map] the verifier measured the value by the map before it.
-        Self(unsafe { copied(address, size) })
-    }
-}
-
 /// Where a value of the map before it is wanted.
 #[derive(Debug)]
 pub(crate) struct ValueOut<'a>(pub(crate) MemOut<'a>);

@@ -1,11 +1,11 @@
-//! Numbers and headers in the program's memory: what has a size of its own.
+//! Numbers, headers and first values in the program's memory.
 
 use std::marker::PhantomData;
 
 use bpf_abi::helper::{ArgKind, ArgProto, TypeFlags};
 use smallvec::SmallVec;
 
-use super::{Arg, MemOut, Registers, copied};
+use super::{Arg, MemOut, Registers, arg, copied, value_size};
 
 /// Where a number of eight bytes is wanted.
 #[derive(Debug)]
@@ -83,5 +83,21 @@ impl<'a, const SIZE: usize> Arg<'a> for Header<SIZE> {
         // SAFETY: [helper-args] the verifier held the program to so many bytes.
         let bytes: SmallVec<[u8; 128]> = unsafe { copied(registers.take(), SIZE) };
         Self(bytes.first_chunk().copied().unwrap_or([0; SIZE]))
+    }
+}
+
+/// The bytes of a value, copied, or none.
+#[derive(Debug)]
+pub(crate) struct InitialValue(pub(crate) SmallVec<[u8; 128]>);
+
+impl<'a> Arg<'a> for InitialValue {
+    const PROTO: ArgProto = arg(ArgKind::MapValue, TypeFlags::MAYBE_NULL);
+
+    unsafe fn read(registers: &mut Registers<'a>) -> Self {
+        let size = registers.map.map_or(0, value_size);
+        let address = registers.take();
+        let size = if address == 0 { 0 } else { size };
+        // SAFETY: [sized-by-map] the verifier measured the value by the map before it.
+        Self(unsafe { copied(address, size) })
     }
 }
