@@ -17,14 +17,21 @@ fn main() {
         put(0xb7, 0, 0, 0, 2);
         put(0x95, 0, 0, 0, 0);
         let spec = bpf_abi::spec::ProgramSpec::new("p", bpf_abi::prog::ProgType::Xdp, slots);
-        let object = bpf_abi::spec::ObjectSpec { name: "o".into(), license: "GPL".into(), programs: vec![spec], ..Default::default() };
+        let object = bpf_abi::spec::ObjectSpec {
+            name: "o".into(),
+            license: "GPL".into(),
+            programs: vec![spec],
+            ..Default::default()
+        };
         let object = runtime.open(object).load().unwrap();
         let program = object.program("p").unwrap();
         let mut packet = program.packet(&[0; 64]).unwrap();
         let mut best = f64::MAX;
         for _ in 0..50 {
             let start = std::time::Instant::now();
-            for _ in 0..20 { program.run(&mut packet).unwrap(); }
+            for _ in 0..20 {
+                program.run(&mut packet).unwrap();
+            }
             best = best.min(start.elapsed().as_nanos() as f64 / 20_000.0);
         }
         println!("helper {id}: {best:.2} ns");

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use bpf_abi::exec::{ProgCounters, RunCx};
 use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED};
 use bpf_abi::limits::{MAX_MAY_GOTO, MAX_STACK, MAX_TAIL_CALLS};
+use bpf_abi::map::HashLayout;
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use sha2::{Digest, Sha256};
 
@@ -108,6 +109,7 @@ impl EngineId {
         layout.hash(&mut recorder);
         let constants = (MAX_TAIL_CALLS, MAX_MAY_GOTO, MAX_STACK, LOAD_PACKET, LOAD_PACKET_FAILED);
         constants.hash(&mut recorder);
+        (HashLayout::KEY, HashLayout::LONGEST_KEY).hash(&mut recorder);
         // The code generator's version, what it is asked for, and what the processor can.
         cranelift_frontend::VERSION.hash(&mut recorder);
         isa.name().hash(&mut recorder);
