@@ -48,10 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("bpf-script", &["bpfkit"]),
     ("bpf-oracle", &["bpf-isa", "bpf-btf", "bpf-abi"]),
-    (
-        "bpf-fuzz",
-        &["bpf-isa", "bpf-btf", "bpf-abi", "bpf-verifier", "bpf-runtime", "bpf-oracle"],
-    ),
+    ("bpf-fuzz", &["bpf-isa", "bpf-btf", "bpf-abi", "bpf-verifier", "bpf-runtime", "bpf-oracle"]),
     (
         "bpf-bench",
         &[

@@ -17,6 +17,9 @@ use super::{Early, Engine, attach_id, map_spec, map_types, program_of, types};
 /// How much room there is for a packet that comes back, beyond four times the one given.
 const ROOM: usize = 256;
 
+/// What errors call a document.
+const NAME: &str = "document";
+
 /// Where documents are run.
 pub(super) struct Runs {
     runtime: Runtime,
@@ -62,7 +65,7 @@ impl Runs {
         }
         program.attach_btf_id = attach_id(document, self.kernel.as_ref())?;
 
-        let mut object = ObjectSpec { btf, ..ObjectSpec::default() };
+        let mut object = ObjectSpec { name: NAME.to_owned(), btf, ..ObjectSpec::default() };
         object.license.clone_from(&program.license);
         object.programs.push(program);
         let place = |at: usize| format!("map{at}");
@@ -90,7 +93,8 @@ impl Runs {
         spec.frozen = false;
         let types = map_types(document, map, btf)?;
         spec.name = "map".to_owned();
-        let object = ObjectSpec { maps: vec![spec], btf: types, ..ObjectSpec::default() };
+        let (name, maps) = (NAME.to_owned(), vec![spec]);
+        let object = ObjectSpec { name, maps, btf: types, ..ObjectSpec::default() };
         let object = self.runtime.open(object).load();
         let object = object.map_err(|error| refused("map", &error))?;
         let made = object.map("map").map_err(|error| early("map", &error))?;
