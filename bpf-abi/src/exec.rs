@@ -31,10 +31,6 @@ pub struct RunCx {
     pub callback: Option<CallbackFn>,
     /// The address of the running program's context: R1 at its beginning.
     pub ctx: u64,
-    /// The lowest address the stack pointer may have when compiled code is entered, so that
-    /// what lies below is enough for the program and its helpers; 0 if nobody looks. Entered
-    /// below it, compiled code returns at once and leaves [`STACK_EXHAUSTED`](Self::STACK_EXHAUSTED).
-    pub stack_limit: u64,
     /// How the interpreter goes on in compiled code: set by whoever begins a run, if there may be
     /// any.
     pub native: Option<NativeFn>,
@@ -45,15 +41,11 @@ impl RunCx {
     pub const CPU_OFFSET: usize = std::mem::offset_of!(Self, cpu);
     /// Where compiled code stores [`tail_calls`](Self::tail_calls), in bytes.
     pub const TAIL_CALLS_OFFSET: usize = std::mem::offset_of!(Self, tail_calls);
-    /// Where compiled code finds [`stack_limit`](Self::stack_limit), in bytes.
-    pub const STACK_LIMIT_OFFSET: usize = std::mem::offset_of!(Self, stack_limit);
-    /// What compiled code leaves in [`tail_calls`](Self::tail_calls) if the stack was too low.
-    pub const STACK_EXHAUSTED: u32 = u32::MAX;
 
     /// A run on this virtual CPU with nothing else in it.
     pub const fn new(cpu: u32) -> Self {
         let env = std::ptr::null_mut();
-        Self { cpu, tail_calls: 0, env, callback: None, ctx: 0, stack_limit: 0, native: None }
+        Self { cpu, tail_calls: 0, env, callback: None, ctx: 0, native: None }
     }
 }
 

@@ -426,10 +426,6 @@ impl Compiled {
     pub unsafe fn run(&self, cx: &mut RunCx, ctx: u64) -> u64 {
         cx.callback = Some(abi::call_back);
         cx.ctx = ctx;
-        if cx.stack_limit != 0 && is_stack_below(cx.stack_limit) {
-            cx.tail_calls = RunCx::STACK_EXHAUSTED;
-            return 0;
-        }
         if self.direct.load(Ordering::Relaxed) {
             cx.tail_calls = 0;
             // SAFETY: [verified-memory] as below; the body is entered past its slot, so it is what
@@ -492,11 +488,4 @@ impl Compiled {
     pub(crate) fn name(&self, function: usize) -> &str {
         self.names.get(function).map_or("", String::as_str)
     }
-}
-
-/// Whether the stack has grown below `limit`.
-#[inline(never)]
-fn is_stack_below(limit: u64) -> bool {
-    let here = 0u8;
-    (std::ptr::from_ref(&here).addr() as u64) < limit
 }

@@ -232,18 +232,6 @@ fn one_of_several_arrays_is_told_by_its_handle() {
     assert_eq!(run(&compiled, &mut 5u64), 9);
 }
 
-#[test]
-fn a_stack_that_is_too_low_is_reported() {
-    let compiled = compile(parts(vec![mov_imm(Reg::R0, 2), Insn::Exit]));
-    let mut cx = RunCx::new(0);
-    cx.stack_limit = u64::MAX;
-    assert_eq!(run_in(&compiled, &mut cx, &mut 0u64), 0);
-    assert_eq!(cx.tail_calls, RunCx::STACK_EXHAUSTED);
-    cx.stack_limit = 1;
-    assert_eq!(run_in(&compiled, &mut cx, &mut 0u64), 2);
-    assert_eq!(cx.tail_calls, 0);
-}
-
 /// What a program keeps in R6 to R9 and in its frame is not what the next one finds broken.
 #[test]
 fn callers_registers_survive_a_run() {
