@@ -34,6 +34,10 @@ pub struct RunCx {
     /// How the interpreter goes on in compiled code: set by whoever begins a run, if there may be
     /// any.
     pub native: Option<NativeFn>,
+    /// The value of the exception that is on its way to its program's first function.
+    pub cookie: u64,
+    /// Whether there is one: 1, or 0.
+    pub thrown: u32,
 }
 
 impl RunCx {
@@ -41,11 +45,15 @@ impl RunCx {
     pub const CPU_OFFSET: usize = std::mem::offset_of!(Self, cpu);
     /// Where compiled code stores [`tail_calls`](Self::tail_calls), in bytes.
     pub const TAIL_CALLS_OFFSET: usize = std::mem::offset_of!(Self, tail_calls);
+    /// Where compiled code keeps [`cookie`](Self::cookie), in bytes.
+    pub const COOKIE_OFFSET: usize = std::mem::offset_of!(Self, cookie);
+    /// Where compiled code keeps [`thrown`](Self::thrown), in bytes.
+    pub const THROWN_OFFSET: usize = std::mem::offset_of!(Self, thrown);
 
     /// A run on this virtual CPU with nothing else in it.
     pub const fn new(cpu: u32) -> Self {
         let env = std::ptr::null_mut();
-        Self { cpu, tail_calls: 0, env, callback: None, ctx: 0, native: None }
+        Self { cpu, tail_calls: 0, env, callback: None, ctx: 0, native: None, cookie: 0, thrown: 0 }
     }
 }
 

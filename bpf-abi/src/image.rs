@@ -43,6 +43,8 @@ pub struct ImageParts {
     pub helpers: Vec<BoundHelper>,
     /// What verification learnt, one entry a slot.
     pub notes: Vec<Note>,
+    /// Where the function begins that is given the value of an exception, if it has one.
+    pub exception_callback: Option<Pc>,
     /// Which source line an instruction comes from, in the order of the instructions.
     pub lines: Vec<SourceLine>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bpf_abi::exec::{ProgCounters, RunCx};
-use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED};
+use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED, THROW};
 use bpf_abi::image::{Facts, Image};
 use bpf_abi::limits::{MAX_STACK, MAX_TAIL_CALLS};
 use bpf_abi::map::MapLayout;
@@ -48,6 +48,8 @@ pub struct Interp {
     counters: Option<Arc<ProgCounters>>,
     /// Who stands at the entries of its functions.
     entries: Entries,
+    /// The function that is given the value of an exception, and how much stack it uses.
+    exception_callback: Option<(usize, u32)>,
 }
 
 /// A function whose address is taken.
@@ -126,6 +128,8 @@ impl Interp {
         let mut binding = Binding { image: &image, functions: Vec::new() };
         let mut ops = translate(image.program.insns(), &mut binding)?;
         let stack_depth = binding.stack_depth(Pc(0));
+        let exception_callback =
+            image.exception_callback.map(|start| (start.index(), binding.stack_depth(start)));
         let starts = binding.functions;
         let packet = image.helpers.iter().position(|helper| helper.proto.id == LOAD_PACKET);
         Ok(Arc::new_cyclic(|this| {
@@ -145,7 +149,17 @@ impl Interp {
             }
             let joined = join(&ops);
             let entries = Entries::new(image.subprogs.len().max(1));
-            Self { image, ops, joined, stack_depth, functions, packet, counters, entries }
+            Self {
+                image,
+                ops,
+                joined,
+                stack_depth,
+                functions,
+                packet,
+                counters,
+                entries,
+                exception_callback,
+            }
         }))
     }
 
@@ -450,6 +464,9 @@ impl Links for Binding<'_> {
 
     fn call(&mut self, at: Pc, call: Call) -> Result<Op, PrepareError> {
         let Call::Helper(id) = call else { return self.unsupported(at) };
+        if id == THROW {
+            return Ok(Op::new(Code::Throw));
+        }
         if id == TAIL_CALL {
             let map = self.image.notes.get(at.index()).and_then(|note| note.map);
             return Ok(Op { to: map.map_or(ANY_MAP, u32::from), ..Op::new(Code::TailCall) });
@@ -634,6 +651,25 @@ impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
         // held its arguments to what the function expects.
         let result = unsafe { Detour::take(detour, self.cx, program, function, args) };
         Some(result.map_err(|fault| fault.kind))
+    }
+
+    fn exception_callback(program: &'p Interp) -> Option<(usize, u32)> {
+        program.exception_callback
+    }
+
+    #[cold]
+    #[expect(unsafe_code, reason = "the exception is in the run's context")]
+    fn throw(&mut self, cookie: u64) {
+        // SAFETY: [run-context] `cx` is the run's; nobody else uses it while no helper runs.
+        let cx = unsafe { &mut *self.cx };
+        (cx.cookie, cx.thrown) = (cookie, 1);
+    }
+
+    #[expect(unsafe_code, reason = "the exception is in the run's context")]
+    fn thrown(&mut self) -> Option<u64> {
+        // SAFETY: [run-context] `cx` is the run's; nobody else uses it while no helper runs.
+        let cx = unsafe { &mut *self.cx };
+        (std::mem::take(&mut cx.thrown) != 0).then_some(cx.cookie)
     }
 
     #[expect(unsafe_code, reason = "the count is in the run's context")]

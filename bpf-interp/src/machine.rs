@@ -79,6 +79,23 @@ pub(crate) trait World<'p, M> {
         None
     }
 
+    /// The function that is given the value of an exception: its first operation, and how much
+    /// stack it uses.
+    fn exception_callback(program: &'p Self::Program) -> Option<(usize, u32)> {
+        let _ = program;
+        None
+    }
+
+    /// Leaves an exception to who called the function that the run began in.
+    fn throw(&mut self, cookie: u64) {
+        let _ = cookie;
+    }
+
+    /// The value of an exception that a function left to us, which is taken.
+    fn thrown(&mut self) -> Option<u64> {
+        None
+    }
+
     /// How many tail calls were taken.
     fn tail_calls(&self) -> u32;
 }
@@ -184,6 +201,9 @@ where
     let mut base = 0;
     let mut may_goto = MAX_MAY_GOTO;
     let mut budget = world.budget();
+    // Whether the first function of the running program is not in this run, but waits for it: it
+    // called a function that somebody stands before.
+    let mut is_inner = start.at != Pc(0);
     regs.set(Reg::R10, fp);
     memory.open_frame(fp, start.stack_depth).map_err(|kind| Fault { pc: start.at, kind })?;
 
@@ -339,6 +359,34 @@ where
                 bottom = caller.bottom;
                 base = caller.base;
                 regs.set(Reg::R10, fp);
+            }};
+        }
+        // Ends the running program: its result is what its exception callback makes of the value.
+        macro_rules! throw {
+            ($cookie:expr) => {{
+                let cookie = $cookie;
+                if is_inner && base == 0 {
+                    world.throw(cookie);
+                    return Ok(End::Returned(0));
+                }
+                if let Some(first) = frames.get(base) {
+                    bottom = first.bottom;
+                    frames.truncate(base);
+                }
+                match W::exception_callback(program) {
+                    Some((first, depth)) => {
+                        attempt!(memory.open_frame(bottom, depth));
+                        fp = bottom;
+                        bottom = fp - u64::from(depth);
+                        regs.set(Reg::R10, fp);
+                        regs.set(Reg::R1, cookie);
+                        pc = first;
+                    }
+                    None => {
+                        regs.set(Reg::R0, cookie);
+                        leave!();
+                    }
+                }
             }};
         }
         macro_rules! packet {
@@ -576,6 +624,7 @@ where
                     HelperEnd::Ends(value) => return Ok(End::Returned(value)),
                 }
             }
+            Code::Throw => throw!(regs.get(Reg::R1)),
             Code::CallHelperReg => {
                 let end = attempt!(world.helper_by_number(dst!(), regs.args(), memory));
                 match end {
@@ -586,6 +635,9 @@ where
             Code::CallLocal => {
                 if let Some(result) = world.detour(program, op, regs.args()) {
                     regs.set(Reg::R0, attempt!(result));
+                    if let Some(cookie) = world.thrown() {
+                        throw!(cookie);
+                    }
                     continue;
                 }
                 if frames.len() - base + 1 >= MAX_CALL_FRAMES {
@@ -612,6 +664,7 @@ where
                         attempt!(memory.open_frame(fp, depth));
                         bottom = fp - u64::from(depth);
                         base = frames.len();
+                        is_inner &= base != 0;
                     }
                     Next::Native(entry) => {
                         let ctx = regs.get(Reg::R1);

@@ -155,7 +155,7 @@ codes! {
         StoreRelease8 StoreRelease16 StoreRelease32 StoreRelease64
         LoadPacketAbs LoadPacketInd
         Goto MayGoto
-        CallHelper CallHelperReg CallLocal TailCall Exit
+        CallHelper CallHelperReg CallLocal TailCall Throw Exit
         Trap
     }
 }

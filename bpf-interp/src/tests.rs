@@ -40,6 +40,7 @@ impl Maker {
             maps: Vec::new(),
             helpers: Vec::new(),
             notes: vec![Note::default(); program.len()],
+            exception_callback: None,
             lines: Vec::new(),
             program,
         };

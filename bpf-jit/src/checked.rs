@@ -101,6 +101,7 @@ impl CheckedProgram {
             maps: Vec::new(),
             helpers: Vec::new(),
             notes: Vec::new(),
+            exception_callback: None,
             lines: Vec::new(),
         };
         #[expect(unsafe_code, reason = "the code checks what nobody vouches for")]

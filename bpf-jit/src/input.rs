@@ -30,6 +30,8 @@ pub(crate) struct Input<'a> {
     pub(crate) helpers: Vec<Helper>,
     /// What verification learnt.
     pub(crate) notes: &'a [Note],
+    /// The function that is given the value of an exception, if there is one.
+    pub(crate) exception_callback: Option<Pc>,
     /// What code does besides what the program says.
     pub(crate) mode: Mode,
     /// How entry slots are changed.
@@ -149,6 +151,7 @@ impl<'a> Input<'a> {
             maps: image.maps.iter().map(Map::of).collect(),
             helpers: image.helpers.iter().map(|helper| Helper::of(helper, arena)).collect(),
             notes: &image.notes,
+            exception_callback: image.exception_callback,
             mode,
             slots,
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bpf_abi::helper::THROW;
 use bpf_abi::prog::ProgType;
 use bpf_isa::{Call, Imm64, Insn, Pc, Reg, RegSet};
 
@@ -42,6 +43,8 @@ pub(crate) struct Function {
     pub(crate) is_c: bool,
     /// Whether its address is taken.
     pub(crate) is_callback: bool,
+    /// Whether it, or a function that it calls, may throw an exception.
+    pub(crate) may_throw: bool,
     /// How much stack it is known to use, in bytes.
     pub(crate) stack_depth: u32,
     /// Its blocks, the first one being its entry.
@@ -105,6 +108,7 @@ impl Layout {
                 wants_cx: all_want_cx,
                 is_c: false,
                 is_callback: subprog.is_callback,
+                may_throw: false,
                 stack_depth: u32::from(subprog.stack_depth),
                 blocks: Blocks { image, subprog }.find()?,
             });
@@ -113,6 +117,7 @@ impl Layout {
         let takes_tail_calls = image.program.insns().contains(&tail_call);
         let mut layout = Self { functions, takes_tail_calls, by_start };
         layout.mark_callbacks(image)?;
+        layout.find_throws(image)?;
         layout.find_arguments(image, &subprogs)?;
         for (number, function) in layout.functions.iter_mut().enumerate() {
             function.is_c = number == 0 && !takes_tail_calls;
@@ -129,6 +134,11 @@ impl Layout {
             .ok_or(CompileError::Malformed { pc, what: "a call to where no function begins" })
     }
 
+    /// The function that begins there.
+    pub(crate) fn function_from(&self, start: Pc) -> Option<usize> {
+        self.by_start.get(&start).copied()
+    }
+
     /// Marks the functions whose address is taken.
     fn mark_callbacks(&mut self, image: &Input<'_>) -> Result<(), CompileError> {
         for (pc, insn) in image.program.iter() {
@@ -138,6 +148,43 @@ impl Layout {
             }
         }
         Ok(())
+    }
+
+    /// Finds which functions may throw an exception: until nothing is added.
+    fn find_throws(&mut self, image: &Input<'_>) -> Result<(), CompileError> {
+        if !image.program.insns().contains(&Insn::Call(Call::Helper(THROW))) {
+            return Ok(());
+        }
+        loop {
+            let mut changed = false;
+            for i in 0..self.functions.len() {
+                if !self.functions[i].may_throw && self.throws(image, &self.functions[i])? {
+                    self.functions[i].may_throw = true;
+                    changed = true;
+                }
+            }
+            if !changed {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether a function throws, as far as is known of those it calls.
+    fn throws(&self, image: &Input<'_>, function: &Function) -> Result<bool, CompileError> {
+        for block in &function.blocks {
+            for pc in (block.start.0..block.end.0).map(Pc) {
+                let Some(Insn::Call(call)) = image.program.get(pc) else { continue };
+                let throws = match call {
+                    Call::Helper(THROW) => true,
+                    Call::Local(off) => self.functions[self.function_at(pc, off)?].may_throw,
+                    Call::Helper(_) | Call::Kfunc { .. } => false,
+                };
+                if throws {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Finds what each function takes: the registers it reads before it writes them, and the run
@@ -188,6 +235,7 @@ impl Layout {
             Call::Local(off) => self.functions[self.function_at(pc, off)?].arity,
             // No image binds it, since engines do it themselves.
             Call::Helper(TAIL_CALL) => 3,
+            Call::Helper(THROW) => 1,
             Call::Helper(id) => image.helper(id).map_or(5, |(_, helper)| helper.registers),
             Call::Kfunc { .. } => 5,
         })

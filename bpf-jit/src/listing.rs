@@ -126,6 +126,7 @@ mod tests {
             maps: Vec::new(),
             helpers: Vec::new(),
             notes: Vec::new(),
+            exception_callback: None,
             lines: vec![line],
         };
         #[expect(unsafe_code, reason = "tests vouch for their programs")]

@@ -26,6 +26,7 @@ fn caller(r0: i32) -> Image {
         maps: Vec::new(),
         helpers: Vec::new(),
         notes: Vec::new(),
+        exception_callback: None,
         lines: Vec::new(),
     };
     #[expect(unsafe_code, reason = "the test vouches for its program")]

@@ -113,7 +113,7 @@ impl Refusal for BindError {
         self.errno()
     }
 
-    told! { Helper { at, name }, Kfunc { at, name }, Variable { at }, MapValue { at, map } }
+    told! { Helper { at, name }, Kfunc { at, name }, Variable { at }, MapValue { at, map }, TooFar { at } }
 }
 
 /// A program, refused: `insn 3 (prog.c:17): R1 !read_ok`.

@@ -85,3 +85,11 @@ fn strings() {
     let stack = product(&[0, 4, 9, 14], &[0, i64::from(b'x'), 0xc4], &[0], &[0]);
     compare("tests/objects/kfuncs_xdp.bpf.o", &[strings, case("on_the_stack", stack)]);
 }
+
+#[test]
+fn exceptions_end_programs() {
+    let args = product(&[0, 1, 2, 3, 4], &[0, 1, 0x1ff, -1], &[0, 22, 1 << 33], &[0]);
+    let names = ["plain", "nested", "with_handler", "throws", "jumps"];
+    let cases: Vec<Case> = names.map(|name| case(name, args.clone())).into();
+    compare("tests/objects/throws.bpf.o", &cases);
+}

@@ -16,6 +16,14 @@ pub const LOAD_PACKET: u32 = 0x7fff_ff00;
 /// functions, of which each host numbers its own. No program can call them so.
 pub const FIRST_KFUNC: u32 = 0x7ffe_0000;
 
+/// The number under which an [`Image`](crate::image::Image) has calls of `bpf_throw`, which engines
+/// do themselves: R1 is the exception's value, and what follows the call is an `exit`.
+///
+/// The program ends, whatever functions it is in, none of which a helper has called. Its result is that of its
+/// [exception callback](crate::image::ImageParts::exception_callback), or the value itself if it has
+/// none.
+pub const THROW: i32 = 0x7ffd_ffff;
+
 /// What [`LOAD_PACKET`] gives if the bytes are not in the packet.
 pub const LOAD_PACKET_FAILED: u64 = u64::MAX;
 

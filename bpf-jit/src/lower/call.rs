@@ -1,7 +1,7 @@
 //! Calls: helpers, functions of the program, tail calls.
 
 use bpf_abi::exec::{ProgCounters, RunCx};
-use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED};
+use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED, THROW};
 use bpf_abi::limits::MAX_TAIL_CALLS;
 use bpf_isa::{Call, Reg, Size};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -29,6 +29,7 @@ impl Lower<'_> {
             }
             Call::Local(off) if self.unit.mode == Mode::Checked => self.checked_local(off),
             Call::Helper(TAIL_CALL) => self.tail_call(),
+            Call::Helper(THROW) => self.throw(),
             Call::Helper(SMP_PROCESSOR_ID) => {
                 let cpu = self.cpu();
                 self.set(Reg::R0, cpu);
@@ -88,19 +89,26 @@ impl Lower<'_> {
 
     pub(super) fn local(&mut self, off: i32) -> Result<(), CompileError> {
         let number = self.unit.layout.function_at(self.pc, off)?;
-        let callee = &self.unit.layout.functions[number];
-        let mut values = Vec::with_capacity(6);
-        for reg in &Reg::ARGS[..usize::from(callee.arity)] {
-            values.push(self.get(*reg));
+        let arity = usize::from(self.unit.layout.functions[number].arity);
+        let values: Vec<Value> = Reg::ARGS[..arity].iter().map(|reg| self.get(*reg)).collect();
+        let result = self.call_function(number, values);
+        self.set(Reg::R0, result);
+        if self.unit.layout.functions[number].may_throw {
+            self.leave_if_thrown()?;
         }
+        Ok(())
+    }
+
+    /// Calls a function of the program with as many arguments as it takes.
+    pub(super) fn call_function(&mut self, number: usize, args: Vec<Value>) -> Value {
+        let callee = &self.unit.layout.functions[number];
+        let mut values = args;
         if callee.wants_cx {
             values.push(self.cx());
         }
         let callee = self.name(Name::Function(index(number)), abi::body(callee));
         let call = self.b.ins().call(callee, &values);
-        let result = self.b.inst_results(call)[0];
-        self.set(Reg::R0, result);
-        Ok(())
+        self.b.inst_results(call)[0]
     }
 
     /// `bpf_tail_call(R1, R2, R3)`: goes on after it if there is nowhere to go, or if the run has
@@ -248,6 +256,6 @@ impl Lower<'_> {
 }
 
 /// An offset in a structure as Cranelift takes it.
-fn offset(bytes: usize) -> i32 {
+pub(super) fn offset(bytes: usize) -> i32 {
     i32::try_from(bytes).expect("the run is a small structure")
 }

@@ -13,6 +13,7 @@ mod call;
 mod map;
 mod hash;
 mod iter;
+mod throw;
 mod checked;
 
 use std::collections::HashMap;

@@ -63,6 +63,7 @@ fn parts(insns: Vec<Insn>) -> ImageParts {
         maps: Vec::new(),
         helpers: Vec::new(),
         notes: Vec::new(),
+        exception_callback: None,
         lines: Vec::new(),
     }
 }

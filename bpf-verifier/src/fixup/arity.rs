@@ -4,6 +4,7 @@
 //! arguments on, until nothing grows. Arities only grow from round to round, and what a round
 //! finds follows from the one before, so the end is the least solution.
 
+use bpf_abi::helper::THROW;
 use bpf_abi::image::BoundHelper;
 use bpf_isa::{Call, Imm64, Insn, Pc, Program, Reg, RegSet};
 
@@ -58,6 +59,7 @@ fn arguments(insn: Insn, pc: Pc, starts: &[Pc], helpers: &[BoundHelper], arities
             .and_then(|start| starts.binary_search(&start).ok())
             .map_or(5, |callee| arities[callee]),
         Insn::Call(Call::Helper(12)) => 3,
+        Insn::Call(Call::Helper(THROW)) => 1,
         Insn::Call(Call::Helper(id)) => helpers
             .iter()
             .find(|helper| i32::try_from(helper.proto.id) == Ok(id))

@@ -2,7 +2,7 @@
 
 use bpf_abi::errno::Errno;
 use bpf_abi::helper::{
-    ArgKind, ArgProto, HelperFlags, HelperProto, LOAD_PACKET, RetKind, RetProto, TypeFlags,
+    ArgKind, ArgProto, HelperFlags, HelperProto, LOAD_PACKET, RetKind, RetProto, THROW, TypeFlags,
 };
 use bpf_abi::image::{BoundHelper, BoundMap};
 use bpf_isa::{Call, Imm64, Insn, Pc};
@@ -40,6 +40,12 @@ pub enum BindError {
         /// The instruction.
         at: Pc,
     },
+    /// With what is put into it, a jump is too far. Linux: `-ERANGE` of `bpf_patch_insn_data`.
+    #[error("insn {at}: the jump is too far once the program is rewritten")]
+    TooFar {
+        /// The jump.
+        at: Pc,
+    },
     /// The host cannot address a map's value.
     #[error("insn {at}: this host cannot address the value of the map {map}")]
     MapValue {
@@ -53,7 +59,13 @@ pub enum BindError {
 impl BindError {
     /// The error number of a load that fails for it.
     pub const fn errno(&self) -> Errno {
-        Errno::EOPNOTSUPP
+        match self {
+            Self::TooFar { .. } => Errno::ERANGE,
+            Self::Helper { .. }
+            | Self::Kfunc { .. }
+            | Self::Variable { .. }
+            | Self::MapValue { .. } => Errno::EOPNOTSUPP,
+        }
     }
 }
 
@@ -149,6 +161,9 @@ impl Bound {
     fn kfunc(&mut self, env: &Env<'_>, at: Pc, call: Call) -> Result<Call, BindError> {
         let Call::Kfunc { btf_id, btf_fd_idx } = call else { return Ok(call) };
         let name = kfunc_name(env, btf_id, btf_fd_idx).unwrap_or("?");
+        if name == "bpf_throw" {
+            return Ok(Call::Helper(THROW));
+        }
         let missing = || BindError::Kfunc { at, name: name.to_owned() };
         let (proto, entry) = env.host.kfunc_code(name).ok_or_else(missing)?;
         let number = i32::try_from(proto.id).map_err(|_| missing())?;

@@ -1,5 +1,6 @@
 //! Instructions that can be removed: everything that counts slots, counted again.
 
+use bpf_abi::helper::THROW;
 use bpf_isa::{Call, Imm64, Insn, Pc};
 
 use super::dead::NOP;
@@ -31,6 +32,19 @@ impl Code {
             pc = env.insn_after(pc);
         }
         Self { lines }
+    }
+
+    /// Puts an `exit` behind each exception, since what stood there was removed, or is another
+    /// function's.
+    pub(super) fn leave_after_throws(&mut self) {
+        let mut lines = Vec::with_capacity(self.lines.len());
+        for line in std::mem::take(&mut self.lines) {
+            lines.push(line);
+            if matches!(line.insn, Insn::Call(Call::Helper(THROW))) {
+                lines.push(Line { from: line.from, insn: Insn::Exit });
+            }
+        }
+        self.lines = lines;
     }
 
     /// Where instructions are now.
@@ -65,9 +79,19 @@ impl Places {
         i64::from(self.of(target).0) - i64::from(self.of(from).0) - 1
     }
 
-    /// The instruction, its distances counted by where instructions are now.
-    ///
-    /// Instructions only come closer to each other, so that every distance still fits.
+    /// Whether the instruction's distance, counted by where instructions are now, is too large.
+    pub(super) fn is_too_far(&self, line: Line) -> bool {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "others go as far as they must")]
+        let off = match line.insn {
+            Insn::JumpIf { off, .. } | Insn::MayGoto { off } => i64::from(off),
+            Insn::Jump { off, long: false } => i64::from(off),
+            _ => return false,
+        };
+        i16::try_from(self.distance(line.from, off)).is_err()
+    }
+
+    /// The instruction, its distances counted by where instructions are now. Those that jump know
+    /// that it is [not too far](Self::is_too_far).
     pub(super) fn relocated(&self, line: Line) -> Insn {
         let moved = |distance: i64| self.distance(line.from, distance);
         let far = |off: i32| i32::try_from(moved(i64::from(off))).unwrap_or(off);

@@ -22,8 +22,12 @@ pub fn image(env: &Env<'_>) -> Result<Image, BindError> {
     dead::remove_nops(&mut code, len);
     context::rewrite(env, &mut code);
     let bound = Bound::bind(env, &mut code)?;
+    code.leave_after_throws();
 
     let places = code.places(len);
+    if let Some(line) = code.lines.iter().find(|line| places.is_too_far(**line)) {
+        return Err(BindError::TooFar { at: line.from });
+    }
     if let Some(recorder) = &env.options.trace {
         let slots = code.lines.iter().flat_map(|line| {
             std::iter::repeat_n(line.from, usize::try_from(line.insn.slots()).unwrap_or(1))
@@ -41,6 +45,11 @@ pub fn image(env: &Env<'_>) -> Result<Image, BindError> {
         maps: bound.maps,
         helpers: bound.helpers,
         notes,
+        exception_callback: env
+            .exception_callback
+            .map(|callback| env.subprog(callback).start)
+            .filter(|start| env.note(*start).seen)
+            .map(|start| places.of(start)),
         lines,
     };
     // SAFETY: [vouched-image] the program was accepted. `walk` has followed every path it can
