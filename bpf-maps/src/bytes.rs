@@ -159,7 +159,7 @@ impl<'a> SharedBytes<'a> {
 
     /// Overwrites them with `bytes`, as many as there are and `bytes` holds. What is behind
     /// the last byte in its word becomes zero: it belongs to nobody.
-    pub fn copy_from(self, bytes: &[u8]) {
+    pub(crate) fn copy_from(self, bytes: &[u8]) {
         let len = self.len.min(bytes.len());
         let bytes = bytes.get(..len).unwrap_or_default();
         for (chunk, word) in bytes.chunks(WORD).zip(self.words) {
@@ -167,15 +167,18 @@ impl<'a> SharedBytes<'a> {
         }
     }
 
-    /// As [`copy_from`](Self::copy_from), but leaves these bits of one of the words alone.
-    pub(crate) fn copy_from_but(self, bytes: &[u8], apart: &AtomicU64, bits: u64) {
-        for (chunk, word) in bytes.chunks(WORD).zip(self.words) {
+    /// As [`copy_from`](Self::copy_from), but leaves some bits of the words alone: for each word
+    /// `apart` says which.
+    pub(crate) fn copy_from_but(self, bytes: &[u8], apart: impl Fn(usize) -> u64) {
+        for (at, (chunk, word)) in bytes.chunks(WORD).zip(self.words).enumerate() {
             let new = word_of(chunk);
-            if std::ptr::eq(word, apart) {
-                let update = |old| Some((old & bits) | (new & !bits));
-                let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
-            } else {
-                word.store(new, Ordering::Relaxed);
+            match apart(at) {
+                0 => word.store(new, Ordering::Relaxed),
+                u64::MAX => {}
+                bits => {
+                    let update = |old| Some((old & bits) | (new & !bits));
+                    let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+                }
             }
         }
     }
@@ -186,7 +189,7 @@ impl<'a> SharedBytes<'a> {
     }
 
     /// Overwrites them with zeros.
-    pub fn clear(self) {
+    pub(crate) fn clear(self) {
         for word in self.words {
             word.store(0, Ordering::Relaxed);
         }

@@ -28,5 +28,6 @@ pub use handle::MapHandle;
 pub use host::Host;
 pub use map::{HostHandle, Map};
 pub use shape::{MapCore, MapShape};
-pub use types::{create, create_with};
+pub use special::{Fields, ValueFields};
+pub use types::{create, create_with, create_with_fields};
 pub use world::World;

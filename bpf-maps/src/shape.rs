@@ -7,6 +7,7 @@ use bpf_abi::id::MapId;
 use bpf_abi::map::{MapFlags, MapSpec, MapType, UpdateFlags};
 
 use crate::error::MapError;
+use crate::special::Fields;
 
 /// The dimensions of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct MapShape {
     pub map_extra: u64,
     /// Where in a value its spin lock is, in bytes, if it has one.
     pub spin_lock: Option<u32>,
+    /// What else in a value is not data, if anything is.
+    pub fields: Option<Fields>,
 }
 
 impl MapShape {
@@ -41,6 +44,7 @@ impl MapShape {
             flags: spec.flags,
             map_extra: spec.map_extra,
             spin_lock: None,
+            fields: None,
         }
     }
 

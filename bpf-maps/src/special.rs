@@ -1,8 +1,10 @@
-//! What in a value is not data: its spin lock.
+//! What in a value is not data: its spin lock, and fields that belong to programs.
 //!
 //! A value's lock is a 32-bit word in it, 0 when free. Copies of values leave it alone, and
 //! are made under it where `BPF_F_LOCK` asks for that.
 
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bpf_abi::map::UpdateFlags;
@@ -13,6 +15,40 @@ use crate::shape::MapShape;
 
 /// The size of a `struct bpf_spin_lock`, in bytes.
 pub(crate) const SPIN_LOCK_SIZE: u32 = 4;
+
+/// What of a value belongs to programs and is not data: lists, trees, pointers to objects.
+///
+/// Whoever copies values leaves it alone; when a value goes, what it holds is released.
+pub trait ValueFields: fmt::Debug + Send + Sync {
+    /// The bits of a value's words that are not data, word by word.
+    fn bits(&self) -> &[u64];
+
+    /// Gives back what a value holds; then it holds nothing.
+    fn release(&self, value: SharedBytes<'_>);
+}
+
+/// The fields that a map's values have.
+#[derive(Clone, Debug)]
+pub struct Fields(Arc<dyn ValueFields>);
+
+impl Fields {
+    /// These.
+    pub fn new(fields: Arc<dyn ValueFields>) -> Self {
+        Self(fields)
+    }
+
+    fn bits(&self, word: usize) -> u64 {
+        self.0.bits().get(word).copied().unwrap_or(0)
+    }
+}
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.bits() == other.0.bits()
+    }
+}
+
+impl Eq for Fields {}
 
 /// A value's spin lock: half of one of its words.
 struct ValueLock<'a> {
@@ -64,22 +100,37 @@ impl MapShape {
         if bytes.len() != place.len() {
             return Err(MapError::ValueLength { length: bytes.len(), expected: place.len() });
         }
-        let Some(lock) = ValueLock::of(self, place) else {
+        let lock = ValueLock::of(self, place);
+        if lock.is_none() && self.fields.is_none() {
             place.copy_from(bytes);
             return Ok(());
-        };
-        let is_locked = flags.contains(UpdateFlags::LOCK);
-        if is_locked {
+        }
+        let locked = lock.as_ref().filter(|_| flags.contains(UpdateFlags::LOCK));
+        if let Some(lock) = locked {
             lock.acquire();
         }
-        place.copy_from_but(bytes, lock.word, lock.bits);
-        if is_locked {
+        place.copy_from_but(bytes, |word| self.apart(word));
+        if let Some(lock) = locked {
             lock.release();
         }
         Ok(())
     }
 
-    /// Copies a value out, its lock as zeros; under the lock if the flags say so.
+    /// The bits of a value's word that are not data.
+    fn apart(&self, word: usize) -> u64 {
+        let lock = self.spin_lock.map(|offset| offset as usize).filter(|at| at / WORD == word);
+        let lock = lock.map_or(0, |at| 0xffff_ffff << (8 * (at % WORD)));
+        lock | self.fields.as_ref().map_or(0, |fields| fields.bits(word))
+    }
+
+    /// Gives back what a value holds that goes.
+    pub(crate) fn release(&self, value: SharedBytes<'_>) {
+        if let Some(fields) = &self.fields {
+            fields.0.release(value);
+        }
+    }
+
+    /// Copies a value out, its lock and what is not data as zeros; under the lock if the flags say so.
     pub(crate) fn load(&self, place: SharedBytes<'_>, out: &mut [u8], flags: UpdateFlags) {
         let lock = ValueLock::of(self, place).filter(|_| flags.contains(UpdateFlags::LOCK));
         if let Some(lock) = &lock {
@@ -93,6 +144,13 @@ impl MapShape {
             let lock = offset as usize..(offset + SPIN_LOCK_SIZE) as usize;
             if let Some(lock) = out.get_mut(lock) {
                 lock.fill(0);
+            }
+        }
+        if let Some(fields) = &self.fields {
+            for (word, chunk) in out.chunks_mut(WORD).enumerate() {
+                for (byte, apart) in chunk.iter_mut().zip(fields.bits(word).to_le_bytes()) {
+                    *byte &= !apart;
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use bpf_abi::prog::{AttachType, ProgType};
 use bpf_abi::spec::{AttachTo, ObjectSpec, ProgramSpec};
 use bpf_btf::record::NamedField;
 use bpf_btf::{Btf, TypeId};
-use bpf_maps::{MapError, World, create_with};
+use bpf_maps::{Fields, MapError, World, create_with_fields};
 use bpf_verifier::{LogOptions, Options};
 
 use crate::data::encode;
@@ -17,6 +17,7 @@ use crate::error::{Error, LoadError, Place};
 use crate::load::Surroundings;
 use crate::objects::map::{Map, MapObject};
 use crate::objects::program::Program;
+use crate::owned::OwnedByValues;
 use crate::plain::Plain;
 use crate::runtime::Runtime;
 
@@ -142,11 +143,16 @@ impl Runtime {
     /// Makes a map, empty, its values typed by `btf`.
     pub(crate) fn make_map(&self, spec: &MapSpec, btf: Option<&Arc<Btf>>) -> Result<Map, MapError> {
         let world = World::new(self.shared.cpus.clone());
-        let spin_lock = btf.filter(|_| spec.btf_value_type_id != 0).and_then(|btf| {
-            let record = btf.record(TypeId(spec.btf_value_type_id), spec.value_size).ok()?;
-            record.offset_of(NamedField::SpinLock)
+        let record = btf
+            .filter(|_| spec.btf_value_type_id != 0)
+            .and_then(|btf| btf.record(TypeId(spec.btf_value_type_id), spec.value_size).ok());
+        let spin_lock = record.as_ref().and_then(|record| record.offset_of(NamedField::SpinLock));
+        let keeps = matches!(spec.map_type, MapType::Array | MapType::Hash | MapType::LruHash);
+        let fields = record.filter(|_| keeps).and_then(|record| {
+            let fields = OwnedByValues::of(&record, spec.value_size, &self.shared.objects)?;
+            Some(Fields::new(Arc::new(fields)))
         });
-        let map = create_with(spec, spin_lock, &world)?;
+        let map = create_with_fields(spec, spin_lock, fields, &world)?;
         let object = self.shared.registry.add_map(|id| MapObject::new(id, map, spec, btf));
         Ok(Map::new(object))
     }

@@ -17,6 +17,9 @@ use crate::objects::program::{Program, owner_of};
 use crate::own::TypeObject;
 use crate::runtime::Shared;
 
+/// The number of `bpf_kptr_xchg`.
+const KPTR_XCHG: u32 = 194;
+
 /// The world, as one program about to be loaded finds it.
 #[derive(Debug)]
 pub(crate) struct LoadHost<'a> {
@@ -50,6 +53,11 @@ impl<'a> LoadHost<'a> {
     fn kernel_of(&self, program: &ProgramSpec) -> Option<&Arc<Btf>> {
         let needs = matches!(program.prog_type, ProgType::Tracing | ProgType::Lsm);
         if needs { self.shared.kernel_types() } else { None }
+    }
+
+    /// Whether each map of the program that can own objects knows how to let them go.
+    fn owns_objects(&self) -> bool {
+        self.maps.iter().all(|map| map.owns_objects())
     }
 
     /// The map that facts of ours are about.
@@ -99,12 +107,22 @@ impl Host for LoadHost<'_> {
         if let Some(code) = self.own.as_ref().and_then(|own| own.code(proto)) {
             return Some(code);
         }
+        if proto.id == KPTR_XCHG && !self.owns_objects() {
+            return None;
+        }
         let helper = helpers::find(proto.id)?;
         helper.works_for(self.prog_type).then_some(helper.entry)
     }
 
     fn kfunc_code(&self, name: &str) -> Option<(&'static HelperProto, HelperFn)> {
+        if helpers::kfunc::handles_objects(name) && !self.owns_objects() {
+            return None;
+        }
         helpers::kfunc::find(name, self.prog_type)
+    }
+
+    fn object_types(&self, btf: &Arc<Btf>) -> u64 {
+        self.shared.objects.place_of(btf)
     }
 
     fn cpus(&self) -> u32 {

@@ -11,6 +11,7 @@ mod packet;
 mod env;
 mod enter;
 pub mod helpers;
+mod owned;
 mod objects;
 mod host;
 mod load;

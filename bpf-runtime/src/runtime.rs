@@ -17,6 +17,7 @@ use crate::engine::{EngineChoice, Engines, JitMode};
 use crate::error::Error;
 use crate::objects::Registry;
 use crate::own::OwnTypes;
+use crate::owned::Pool;
 
 /// Where programs are loaded, keep their maps, and run.
 ///
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) own_types: OwnTypes,
+    /// What programs allocate.
+    pub(crate) objects: Arc<Pool>,
     kernel_btf: KernelBtf,
     kernel_types: OnceLock<Option<Arc<Btf>>>,
     printer: Mutex<Printer>,
@@ -228,6 +231,7 @@ impl Builder {
         };
         let engines = Engines::new(self.engine, self.jit, self.counts, options)?;
         let random = Random::new(self.seed, cpus.count());
+        let objects = Arc::new(Pool::new(cpus.clone()));
         let shared = Shared {
             cpus,
             engines,
@@ -236,6 +240,7 @@ impl Builder {
             clock: self.clock,
             random,
             own_types: OwnTypes::default(),
+            objects,
             kernel_btf: self.kernel_btf,
             kernel_types: OnceLock::new(),
             printer: Mutex::new(self.printer),

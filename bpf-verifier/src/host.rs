@@ -79,6 +79,13 @@ pub trait Host: Debug {
         None
     }
 
+    /// A number by which the code of `bpf_obj_new_impl` knows the types of a program: it is given in
+    /// R2, beside the type in R1.
+    fn object_types(&self, btf: &Arc<Btf>) -> u64 {
+        let _ = btf;
+        0
+    }
+
     /// The types of the kernel, where they are known.
     fn kernel_btf(&self) -> Option<&Arc<Btf>>;
 

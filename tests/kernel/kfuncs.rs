@@ -93,3 +93,18 @@ fn exceptions_end_programs() {
     let cases: Vec<Case> = names.map(|name| case(name, args.clone())).into();
     compare("tests/objects/throws.bpf.o", &cases);
 }
+
+#[test]
+fn objects_are_kept_in_lists_and_trees_and_behind_pointers() {
+    let small = [0, 1, 2, 5, 21, 63];
+    let kept = [0, 1, 0xffff_ffff_ffff];
+    compare(
+        "tests/objects/objects.bpf.o",
+        &[
+            case("lists", product(&[0, 7, 1 << 40], &small, &small, &[0, 1])),
+            case("trees", product(&[1, 3, 7, 11, 13], &small, &small, &[0, 1])),
+            case("shared", product(&small, &[0], &[0], &[0])),
+            case("pointers", product(&[0, 1, 2, 3], &[0, 1, 2, 3, 4, 7], &kept, &kept)),
+        ],
+    );
+}

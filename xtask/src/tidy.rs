@@ -35,10 +35,12 @@ const UNSAFE: &[&str] = &[
     "bpf-runtime/src/enter.rs",
     "bpf-runtime/src/helpers/args/dynptr.rs",
     "bpf-runtime/src/helpers/args/iter.rs",
+    "bpf-runtime/src/helpers/args/object.rs",
     "bpf-runtime/src/helpers/args/mod.rs",
     "bpf-runtime/src/helpers/args/number.rs",
     "bpf-runtime/src/own/helper.rs",
     "bpf-runtime/src/memory.rs",
+    "bpf-runtime/src/owned/memory.rs",
     "oracle/src/sys.rs",
     "bench/src/peers.rs",
 ];

@@ -37,6 +37,17 @@ impl Array {
     }
 }
 
+impl Drop for Array {
+    fn drop(&mut self) {
+        let shape = self.shape();
+        if shape.fields.is_some() {
+            (0..shape.max_entries)
+                .filter_map(|index| self.value(index))
+                .for_each(|value| shape.release(value));
+        }
+    }
+}
+
 impl Map for Array {
     fn core(&self) -> &MapCore {
         &self.core
@@ -68,7 +79,9 @@ impl Map for Array {
     ) -> Result<(), MapError> {
         check_update(self.shape(), key, flags)?;
         let place = self.lookup(cpu, key).ok_or(MapError::NotFound)?;
-        self.shape().store(place, value, flags)
+        self.shape().store(place, value, flags)?;
+        self.shape().release(place);
+        Ok(())
     }
 
     fn delete(&self, _: &[u8]) -> Result<(), MapError> {

@@ -311,10 +311,14 @@ impl Hash {
                 table.slab.set_next(new, table.slab.next(old.elem));
                 table.relink(bucket, old.before, Link::to(new));
                 *spare = old.elem;
+                self.let_go(old.elem);
                 self.mark(new);
             }
             None => {
-                let evict = || self.clock.as_ref()?.evict(table, stripe);
+                let evict = || {
+                    let evicted = self.clock.as_ref()?.evict(table, stripe);
+                    evicted.inspect(|elem| self.let_go(*elem))
+                };
                 let new = table.slab.take().or_else(evict).ok_or(MapError::Full)?;
                 let filled = table.slab.write(new, hash, key, || fill(new, Occasion::New));
                 if let Err(error) = filled {
@@ -325,6 +329,13 @@ impl Hash {
             }
         }
         Ok(())
+    }
+
+    /// Gives back what an entry's value holds, which is an entry's no more.
+    fn let_go(&self, elem: ElemId) {
+        if self.shape().fields.is_some() {
+            self.shape().release(self.table.slab.value(elem));
+        }
     }
 
     /// Says that an entry was used.
@@ -365,6 +376,7 @@ impl Hash {
         if let Some(clock) = &self.clock {
             clock.unmark(place.elem);
         }
+        self.let_go(place.elem);
         table.slab.free(place.elem);
         Ok(())
     }
@@ -378,6 +390,14 @@ impl Hash {
 
     fn store(&self, elem: ElemId, value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
         self.shape().store(self.table.slab.value(elem), value, flags)
+    }
+}
+
+impl Drop for Hash {
+    fn drop(&mut self) {
+        if self.shape().fields.is_some() {
+            (0..self.table.slab.count()).for_each(|nth| self.let_go(ElemId(nth)));
+        }
     }
 }
 
@@ -497,6 +517,7 @@ impl Map for Hash {
                 batch.entries.push((table.slab.key(elem).to_vec(), value));
                 if takes {
                     table.relink(bucket, None, table.slab.next(elem));
+                    self.let_go(elem);
                     table.slab.free(elem);
                 }
             }

@@ -26,7 +26,7 @@ use bpf_abi::map::{MapFlags, MapSpec, MapType};
 use crate::error::MapError;
 use crate::map::Map;
 use crate::shape::MapShape;
-use crate::special::SPIN_LOCK_SIZE;
+use crate::special::{Fields, SPIN_LOCK_SIZE};
 use crate::world::World;
 
 use array::{Array, PercpuArray};
@@ -64,12 +64,34 @@ pub fn create_with(
     spin_lock: Option<u32>,
     world: &World,
 ) -> Result<Arc<dyn Map>, MapError> {
+    create_with_fields(spec, spin_lock, None, world)
+}
+
+/// As [`create_with`], for values that have other fields besides that are not data: in arrays and
+/// hash maps of one value an entry.
+///
+/// # Errors
+///
+/// As [`create_with`], or if maps of this type cannot have such fields.
+pub fn create_with_fields(
+    spec: &MapSpec,
+    spin_lock: Option<u32>,
+    fields: Option<Fields>,
+    world: &World,
+) -> Result<Arc<dyn Map>, MapError> {
     let row = row_of(spec.map_type)?;
     row.check(spec)?;
     let mut shape = MapShape::of(spec);
     if let Some(offset) = spin_lock {
         row.check_spin_lock(spec, offset)?;
         shape.spin_lock = Some(offset);
+    }
+    if fields.is_some() {
+        let keeps = matches!(spec.map_type, MapType::Array | MapType::Hash | MapType::LruHash);
+        if !keeps {
+            return Err(shape.cannot("own objects", Errno::EOPNOTSUPP));
+        }
+        shape.fields = fields;
     }
     let map = (row.make)(shape, spec, world)?;
     map.core().set_world(world.cpus().world());

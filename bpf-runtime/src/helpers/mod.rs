@@ -27,7 +27,8 @@ mod events;
 mod packet;
 mod fib;
 mod callback;
-mod lock;
+pub(crate) mod lock;
+mod kptr;
 mod dynptr;
 mod probe;
 mod measure;
@@ -176,6 +177,7 @@ static ALL: &[&Helper] = &[
     &xdp::xdp_load_bytes,
     &xdp::xdp_store_bytes,
     &skb_state::skb_set_tstamp,
+    &kptr::kptr_xchg,
     &map::map_lookup_percpu_elem,
     &socket::skc_to_mptcp_sock,
     &dynptr::dynptr_from_mem,

@@ -7,6 +7,7 @@ use bpf_abi::errno::Errno;
 use bpf_abi::id::MapId;
 use bpf_abi::image::BoundMap;
 use bpf_abi::map::{MapFlags, MapLayout, MapSpec, MapType, UpdateFlags};
+use bpf_btf::record::FieldKind;
 use bpf_btf::{Btf, TypeId};
 use bpf_maps::{HostHandle, MapError, MapHandle};
 use bpf_verifier::host::MapFacts;
@@ -111,6 +112,19 @@ impl MapObject {
 
     pub(crate) fn shape(&self) -> &bpf_maps::MapShape {
         self.map().shape()
+    }
+
+    /// Whether its values own no objects, or it knows how to let them go.
+    pub(crate) fn owns_objects(&self) -> bool {
+        let types = &self.types;
+        let Some(btf) = types.btf.as_ref().filter(|_| types.value.0 != 0) else { return true };
+        let shape = self.shape();
+        let Ok(record) = btf.record(types.value, shape.value_size) else { return true };
+        let owns = record.fields().iter().any(|field| match field.kind {
+            FieldKind::Graph { .. } | FieldKind::Pointer { .. } => true,
+            FieldKind::Named(_) => false,
+        });
+        !owns || shape.fields.is_some()
     }
 
     /// What the verifier is told.

@@ -89,6 +89,8 @@ const TAIL_CALL: i32 = 12;
 pub(super) struct Bound {
     pub(super) maps: Vec<BoundMap>,
     pub(super) helpers: Vec<BoundHelper>,
+    /// Calls that allocate objects of the program's types.
+    pub(super) allocations: Vec<Pc>,
     /// The place of each map among the bound ones, by its place among the program's.
     places: Vec<Option<u16>>,
 }
@@ -169,6 +171,9 @@ impl Bound {
         let number = i32::try_from(proto.id).map_err(|_| missing())?;
         if !self.helpers.iter().any(|helper| helper.proto.id == proto.id) {
             self.helpers.push(BoundHelper { proto, entry });
+        }
+        if name == "bpf_obj_new_impl" {
+            self.allocations.push(at);
         }
         Ok(Call::Helper(number))
     }

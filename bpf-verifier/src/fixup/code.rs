@@ -1,7 +1,7 @@
 //! Instructions that can be removed: everything that counts slots, counted again.
 
 use bpf_abi::helper::THROW;
-use bpf_isa::{Call, Imm64, Insn, Pc};
+use bpf_isa::{Call, Imm64, Insn, Pc, Reg};
 
 use super::dead::NOP;
 use crate::env::Env;
@@ -32,6 +32,19 @@ impl Code {
             pc = env.insn_after(pc);
         }
         Self { lines }
+    }
+
+    /// Puts before each of these calls, which are in order, what their code finds in R2.
+    pub(super) fn give_r2(&mut self, calls: &[Pc], value: u64) {
+        let mut lines = Vec::with_capacity(self.lines.len() + calls.len());
+        for line in std::mem::take(&mut self.lines) {
+            if calls.binary_search(&line.from).is_ok() {
+                let imm = Imm64::Value(value);
+                lines.push(Line { from: line.from, insn: Insn::LoadImm64 { dst: Reg::R2, imm } });
+            }
+            lines.push(line);
+        }
+        self.lines = lines;
     }
 
     /// Puts an `exit` behind each exception, since what stood there was removed, or is another

@@ -9,6 +9,7 @@ pub(crate) mod dynptr;
 pub(crate) mod iter;
 pub(crate) mod number;
 pub(crate) mod sock;
+pub(crate) mod object;
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;

@@ -7,6 +7,7 @@ mod section;
 mod iter;
 mod dynptr;
 mod string;
+mod object;
 
 use bpf_abi::exec::HelperFn;
 use bpf_abi::helper::{HelperFlags, HelperProto};
@@ -15,7 +16,7 @@ use bpf_abi::prog::ProgType;
 use super::define::{Helper, helper};
 
 /// Every kernel function, in the order of their numbers.
-static ALL: [&Helper; 37] = [
+static ALL: [&Helper; 52] = [
     &section::bpf_rcu_read_lock,
     &section::bpf_rcu_read_unlock,
     &section::bpf_preempt_disable,
@@ -53,6 +54,21 @@ static ALL: [&Helper; 37] = [
     &string::bpf_strcspn,
     &string::bpf_strstr,
     &string::bpf_strnstr,
+    &object::bpf_obj_new_impl,
+    &object::bpf_obj_drop_impl,
+    &object::bpf_refcount_acquire_impl,
+    &object::bpf_list_push_front_impl,
+    &object::bpf_list_push_back_impl,
+    &object::bpf_list_pop_front,
+    &object::bpf_list_pop_back,
+    &object::bpf_list_front,
+    &object::bpf_list_back,
+    &object::bpf_rbtree_add_impl,
+    &object::bpf_rbtree_remove,
+    &object::bpf_rbtree_first,
+    &object::bpf_rbtree_root,
+    &object::bpf_rbtree_left,
+    &object::bpf_rbtree_right,
 ];
 
 static PROTOS: [HelperProto; ALL.len()] = protos();
@@ -81,6 +97,12 @@ pub(crate) fn find(name: &str, prog_type: ProgType) -> Option<(&'static HelperPr
     };
     let place = ALL.iter().position(|kfunc| kfunc.name == name)?;
     ALL[place].works_for(prog_type).then_some((&PROTOS[place], ALL[place].entry))
+}
+
+/// Whether a kernel function is about objects that programs allocate.
+pub(crate) fn handles_objects(name: &str) -> bool {
+    let families = ["bpf_obj_", "bpf_refcount_", "bpf_list_", "bpf_rbtree_"];
+    families.iter().any(|family| name.starts_with(family))
 }
 
 /// Whether programs of this type may write to packets of the network stack directly.
