@@ -38,6 +38,7 @@ const TRANSLATION: &[&str] = &[
     include_str!("lower/memory.rs"),
     include_str!("lower/mod.rs"),
     include_str!("lower/stale.rs"),
+    include_str!("lower/throw.rs"),
     include_str!("origin.rs"),
     include_str!("slot.rs"),
     include_str!("symbol.rs"),
