@@ -151,6 +151,14 @@ fn one(both: &Both, program: &str, packet: &[u8], text: &str, args: &[i64; 4]) -
     None
 }
 
+/// Where a global variable is.
+pub(crate) fn offset_of(object: &Object, name: &str) -> usize {
+    let btf = object.btf().unwrap();
+    let sections = btf.types().filter_map(|ty| ty.datasec());
+    let mut vars = sections.flat_map(|section| section.vars().collect::<Vec<_>>());
+    vars.find(|var| btf.name_of(var.ty) == name).unwrap().offset as usize
+}
+
 impl Both {
     fn kernel_bss(&self) -> &linux::Map {
         let name = self.ours[0].maps().find(|(name, _)| name.ends_with(".bss")).unwrap().0;
@@ -159,10 +167,7 @@ impl Both {
 
     /// Where a global variable is.
     fn offset(&self, name: &str) -> usize {
-        let btf = self.ours[0].btf().unwrap();
-        let sections = btf.types().filter_map(|ty| ty.datasec());
-        let mut vars = sections.flat_map(|section| section.vars().collect::<Vec<_>>());
-        vars.find(|var| btf.name_of(var.ty) == name).unwrap().offset as usize
+        offset_of(&self.ours[0], name)
     }
 
     /// The globals with the arguments in their place and results zero.

@@ -1,6 +1,9 @@
 //! What kernel functions do, for many arguments.
 
-use crate::helpers::{Case, case, compare, ipv4, product};
+use bpfkit::prelude::*;
+
+use crate::file;
+use crate::helpers::{Case, case, compare, ipv4, offset_of, product};
 
 /// What there is to compare of dynptrs of packets, whatever kind they are.
 fn of_packets() -> Vec<Case> {
@@ -107,4 +110,53 @@ fn objects_are_kept_in_lists_and_trees_and_behind_pointers() {
             case("pointers", product(&[0, 1, 2, 3], &[0, 1, 2, 3, 4, 7], &kept, &kept)),
         ],
     );
+}
+
+/// Programs on many threads push, pop and drop; in the end there is as much as went in and did not
+/// come out.
+#[test]
+fn objects_are_shared_by_programs_on_many_threads() {
+    let rounds = 300;
+    for engine in [EngineChoice::Interp, EngineChoice::Jit] {
+        let Ok(runtime) = Runtime::builder().engine(engine).cpus(4).build() else { continue };
+        let object =
+            runtime.open_file(file("tests/objects/objects.bpf.o")).unwrap().load().unwrap();
+        let bss = object.map(".bss").unwrap();
+        let set = |args: [i64; 4]| {
+            let at = offset_of(&object, "args");
+            let mut globals = bss.lookup(&[0; 4]).unwrap().unwrap();
+            globals[at..at + 32].copy_from_slice(&args.map(i64::to_le_bytes).concat());
+            bss.update(&[0; 4], &globals, UpdateFlags::empty()).unwrap();
+        };
+        // Six go into the list, and five come out again.
+        set([1, 21, 10, 0]);
+        let run = |name: &str| {
+            let packet = ipv4(64);
+            let run = TestRun::packet(&packet);
+            object.program(name).unwrap().test_run(&run).unwrap().return_value
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for round in 0..rounds {
+                        let names = ["lists", "trees", "shared", "pointers"];
+                        run(names[(thread + round) % names.len()]);
+                        run("lists");
+                    }
+                });
+            }
+        });
+        let lists = 4 * rounds + rounds;
+        // Four more come out: three less are in it after each run.
+        set([1, 21, 10, 1]);
+        for _ in 0..lists / 3 {
+            run("lists");
+        }
+        run("lists");
+        let globals = bss.lookup(&[0; 4]).unwrap().unwrap();
+        let out = offset_of(&object, "out") + 9 * 8;
+        let last: Vec<&[u8]> = globals[out..out + 32].chunks(8).collect();
+        assert_ne!(last[0], [0xff; 8], "six were put in, five taken");
+        assert!(last[1..].iter().all(|word| *word == [0xff; 8]), "{last:?}");
+    }
 }

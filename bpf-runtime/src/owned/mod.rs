@@ -86,6 +86,10 @@ impl Shape {
     }
 }
 
+/// The shapes of types, by the place of the program's types and the type; nothing for those that
+/// programs cannot be given here.
+type Shapes = HashMap<(u64, u32), Option<Arc<Shape>>>;
+
 /// The objects of a runtime's programs.
 pub(crate) struct Pool {
     cpus: Cpus,
@@ -94,7 +98,7 @@ pub(crate) struct Pool {
     /// The types that programs name, by the places that their code is given.
     types: RwLock<Vec<Arc<Btf>>>,
     /// The shapes of those that were allocated.
-    shapes: RwLock<HashMap<(u64, u32), Option<Arc<Shape>>>>,
+    shapes: RwLock<Shapes>,
     /// Memory of objects that nobody owns.
     dead: Mutex<Vec<Block>>,
 }
