@@ -211,6 +211,8 @@ const CHANGES: [fn(&mut Input<'_>); 24] = [
     |input| input.helpers[0].is_near = false,
     |input| input.helpers[0].numbers = Some(Numbers::New),
     |input| input.helpers[0].numbers = Some(Numbers::Next),
+    |input| input.exception_callback = Some(Pc(0)),
+    |input| input.exception_callback = Some(Pc(1)),
 ];
 
 /// Notes of programs of two instructions.
@@ -243,6 +245,7 @@ fn whatever_code_is_made_of_is_in_its_key() {
         maps: vec![MAP],
         helpers: vec![HELPER],
         notes: &notes,
+        exception_callback: None,
         mode: Mode::Plain,
         slots: SlotMode::Word,
     };

@@ -114,17 +114,25 @@ impl MapObject {
         self.map().shape()
     }
 
-    /// Whether its values own no objects, or it knows how to let them go.
+    /// Whether its values own no objects, or it knows how to let them go. Maps inside may be any
+    /// that look alike, whatever the types of their values, so theirs must own none.
     pub(crate) fn owns_objects(&self) -> bool {
-        let types = &self.types;
-        let Some(btf) = types.btf.as_ref().filter(|_| types.value.0 != 0) else { return true };
+        let owns = |value: TypeId, size: u32| {
+            let btf = self.types.btf.as_ref().filter(|_| value.0 != 0);
+            let record = btf.and_then(|btf| btf.record(value, size).ok());
+            record.is_some_and(|record| {
+                record.fields().iter().any(|field| match field.kind {
+                    FieldKind::Graph { .. } | FieldKind::Pointer { .. } => true,
+                    FieldKind::Named(_) => false,
+                })
+            })
+        };
         let shape = self.shape();
-        let Ok(record) = btf.record(types.value, shape.value_size) else { return true };
-        let owns = record.fields().iter().any(|field| match field.kind {
-            FieldKind::Graph { .. } | FieldKind::Pointer { .. } => true,
-            FieldKind::Named(_) => false,
-        });
-        !owns || shape.fields.is_some()
+        let inner_owns = self
+            .inner
+            .as_ref()
+            .is_some_and(|spec| owns(TypeId(spec.btf_value_type_id), spec.value_size));
+        !inner_owns && (shape.fields.is_some() || !owns(self.types.value, shape.value_size))
     }
 
     /// What the verifier is told.
