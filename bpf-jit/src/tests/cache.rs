@@ -186,7 +186,7 @@ const SHAPES: [Shape; 12] = [
 ];
 
 /// Ways to change an input, each of which makes another.
-const CHANGES: [fn(&mut Input<'_>); 24] = [
+const CHANGES: [fn(&mut Input<'_>); 26] = [
     |input| input.prog_type = ProgType::Ext,
     |input| input.mode = Mode::Counted,
     |input| input.mode = Mode::Checked,

@@ -36,7 +36,7 @@ impl<'a> Cx<'a> {
     ///
     /// # Safety
     ///
-    /// `[run-env]`: `run` is that of the run that is calling the helper, and its `env` is an [`Env`];
+    /// `[run-env]`: `run` is that of the run that is calling the helper, its `env` is an [`Env`], and
     /// it lies on the stack of this thread.
     #[inline]
     pub(crate) unsafe fn of(run: *mut RunCx) -> Self {
@@ -60,8 +60,7 @@ impl<'a> Cx<'a> {
         self.env
     }
 
-    /// A copy of bytes of the stack that the running program and its helpers have, if they lie
-    /// there: between this function and the run, which is above all frames of the program.
+    /// A copy of bytes of the program's stack, if they lie between this function and the run.
     pub(crate) fn stack(&self, at: u64, len: usize) -> Option<Vec<u8>> {
         let here = 0_u8;
         let bottom = std::ptr::from_ref(&here).expose_provenance() as u64;
