@@ -1,8 +1,6 @@
 //! Random programs of the fuzzer, run on every engine; some of them in the kernel as well.
 
 #![expect(
-    clippy::unwrap_used,
-    clippy::panic,
     clippy::print_stdout,
     reason = "a test that cannot go on should stop; what was not compared is said"
 )]
