@@ -120,7 +120,7 @@ fn a_helper_that_is_not_provided_is_named() {
     let error = open.load().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "events: xdp: missing: helper bpf_check_mtu is not provided for programs of type xdp"
+        "events: xdp: missing: helper bpf_snprintf_btf is not provided for programs of type xdp"
     );
 }
 

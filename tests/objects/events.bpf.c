@@ -77,9 +77,10 @@ int clocks(struct xdp_md *ctx)
 SEC("xdp")
 int missing(struct xdp_md *ctx)
 {
-	__u32 mtu = 0;
+	struct btf_ptr value = {};
+	char text[16];
 
-	return bpf_check_mtu(ctx, 0, &mtu, 0, 0);
+	return bpf_snprintf_btf(text, sizeof(text), &value, sizeof(value), 0);
 }
 
 SEC("tc")
