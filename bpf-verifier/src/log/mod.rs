@@ -81,6 +81,11 @@ impl Log {
         self.options.level & 2 != 0
     }
 
+    /// Records from now on with these levels; returns those until now.
+    pub(crate) const fn set_level(&mut self, level: u32) -> u32 {
+        std::mem::replace(&mut self.options.level, level)
+    }
+
     /// Whether statistics are recorded: level 4. Linux: `BPF_LOG_STATS`.
     pub const fn shows_stats(&self) -> bool {
         self.options.level & 4 != 0

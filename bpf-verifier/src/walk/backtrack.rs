@@ -23,6 +23,8 @@ pub(super) struct Wanted {
     pub(super) frame: FrameNo,
     regs: [u16; 8],
     slots: [u64; 8],
+    /// What the instruction read last rests on and Linux does not see.
+    pub(super) forgotten: Option<(FrameNo, SlotNo)>,
 }
 
 /// Why reading backwards stops short.
@@ -265,7 +267,8 @@ impl Wanted {
     /// An atomic operation that loads what was there before, and stores what it makes of it.
     ///
     /// Linux 6.18 forgets that it loads: what a number rests on that was fetched from the stack is not
-    /// held against other paths, and a program is accepted that goes anywhere.
+    /// held against other paths, and a program is accepted that goes anywhere. What it forgets is
+    /// kept in [`forgotten`](Self::forgotten).
     fn read_fetch(
         &mut self,
         loaded: Reg,
@@ -273,28 +276,12 @@ impl Wanted {
         src: Reg,
         step: Option<&Step>,
     ) -> Result<Synced, Stuck> {
-        let touch = step.and_then(|step| step.stack);
-        let is_loaded = self.wants(loaded);
-        let is_stored = touch.is_some_and(|touch| self.wants_slot(touch.frame, touch.slot));
-        if is_loaded {
-            self.drop(loaded);
+        if let Some(touch) = step.and_then(|step| step.stack)
+            && (self.wants(loaded) || self.wants_slot(touch.frame, touch.slot))
+        {
+            self.forgotten = Some((touch.frame, touch.slot));
         }
-        if self.wants(base) {
-            return Err(Stuck::Untracked);
-        }
-        if !is_loaded && !is_stored {
-            return Ok(Synced::Done);
-        }
-        if is_stored {
-            self.want(src);
-        }
-        match touch {
-            Some(touch) => {
-                self.want_slot(touch.frame, touch.slot);
-                Ok(Synced::Wanted)
-            }
-            None => Ok(Synced::Done),
-        }
+        self.read_store(base, Some(src), step)
     }
 
     fn read_imm64(&mut self, dst: Reg, imm: Imm64) -> Result<Synced, Stuck> {

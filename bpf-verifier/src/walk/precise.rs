@@ -32,22 +32,61 @@ pub(super) struct From<'a> {
     pub(super) frame: FrameNo,
 }
 
+/// A place on the way, where reading backwards goes on before an instruction.
+#[derive(Debug)]
+struct Resting {
+    /// The state kept last before it; `None` if it is on the path itself.
+    at: Option<KeptId>,
+    pc: Option<Pc>,
+    /// How many steps of the record there are up to it.
+    steps: usize,
+    wanted: Wanted,
+}
+
 /// Marks what `wanted` was computed from in the states kept on the way to `from`; says whether
 /// any mark is new.
+///
+/// What Linux forgets is read for itself afterwards, and not told of: what is told is Linux's.
 ///
 /// Linux: `__mark_chain_precision`.
 pub(super) fn mark(
     env: &mut Env<'_>,
     kept: &mut Kept,
     from: &From<'_>,
-    mut wanted: Wanted,
+    wanted: Wanted,
 ) -> Result<bool, Reason> {
+    let mut forgotten = Vec::new();
+    let begin = Resting { at: None, pc: Some(from.pc), steps: from.track.steps.len(), wanted };
+    let mut changed = follow(env, kept, from, begin, &mut forgotten)?;
+    if forgotten.is_empty() {
+        return Ok(changed);
+    }
+    let level = env.log.set_level(0);
+    while let Some(place) = forgotten.pop() {
+        match follow(env, kept, from, place, &mut forgotten) {
+            Ok(new) => changed |= new,
+            Err(error) => {
+                env.log.set_level(level);
+                return Err(error);
+            }
+        }
+    }
+    env.log.set_level(level);
+    Ok(changed)
+}
+
+fn follow(
+    env: &mut Env<'_>,
+    kept: &mut Kept,
+    from: &From<'_>,
+    begin: Resting,
+    forgotten: &mut Vec<Resting>,
+) -> Result<bool, Reason> {
+    let Resting { mut at, pc: mut last, mut steps, mut wanted } = begin;
     let mut changed = false;
     if wanted.is_empty() {
         return Ok(changed);
     }
-    let mut at: Option<KeptId> = None;
-    let mut last = Some(from.pc);
     let mut next: Option<Pc> = None;
     let mut skip_first = true;
     loop {
@@ -66,7 +105,6 @@ pub(super) fn mark(
         let Some(mut pc) = last else {
             return mark_entry(kept, at, &wanted).map(|new| changed || new);
         };
-        let mut steps = at.map_or(from.track, |id| &kept.get(id).track).steps.len();
         loop {
             let track = at.map_or(from.track, |id| &kept.get(id).track);
             if skip_first {
@@ -80,6 +118,11 @@ pub(super) fn mark(
                         return Ok(changed);
                     }
                     Err(Stuck::Bug(error)) => return Err(error.into()),
+                }
+                if let Some((frame, slot)) = wanted.forgotten.take() {
+                    let mut wanted = Wanted::none(wanted.frame);
+                    wanted.want_slot(frame, slot);
+                    forgotten.push(Resting { at, pc: Some(pc), steps, wanted });
                 }
             }
             if wanted.is_empty() {
@@ -98,8 +141,8 @@ pub(super) fn mark(
             return Ok(changed);
         }
         next = Some(first);
-        last = kept.get(parent).track.last;
-        at = Some(parent);
+        let track = &kept.get(parent).track;
+        (last, steps, at) = (track.last, track.steps.len(), Some(parent));
     }
     mark_all(env, kept, from);
     Ok(changed)
