@@ -528,7 +528,7 @@ impl<const WATCHED: bool> Bound<WATCHED> {
     }
 
     /// What is in a slot, if the tail call is taken; it is counted in the run.
-    #[inline]
+    #[inline(always)]
     #[expect(unsafe_code, reason = "program arrays hold programs by their address")]
     fn next_program<'p>(
         &self,
@@ -615,6 +615,8 @@ impl<'p, M: Memory, const WATCHED: bool> World<'p, M> for Bound<WATCHED> {
         Ok((value != LOAD_PACKET_FAILED).then_some(value))
     }
 
+    // Inlined, so that the operation stays in registers where it is read.
+    #[inline(always)]
     fn tail_call(&mut self, program: &'p Interp, op: Op, map: u64, index: u32) -> Next<'p, Interp> {
         let next = self.next_program(program, op, map, index).unwrap_or(Next::Nowhere);
         match &next {

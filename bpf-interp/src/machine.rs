@@ -176,6 +176,31 @@ impl Regs {
     }
 }
 
+/// What is left of a program that an exception ended.
+enum Unwound {
+    /// A callback that is given its value: its first operation, its frame and where that ends.
+    Callback { first: usize, fp: u64, bottom: u64 },
+    /// The value is the result.
+    Result,
+}
+
+/// Leaves all frames of a program but those of its callers.
+#[cold]
+#[inline(never)]
+fn unwind<'p, M: Memory, W: World<'p, M>>(
+    program: &'p W::Program,
+    frames: &mut Vec<Frame<'p, W::Program>>,
+    base: usize,
+    bottom: u64,
+    memory: &mut M,
+) -> Result<Unwound, FaultKind> {
+    let fp = frames.get(base).map_or(bottom, |first| first.bottom);
+    frames.truncate(base);
+    let Some((first, depth)) = W::exception_callback(program) else { return Ok(Unwound::Result) };
+    memory.open_frame(fp, depth)?;
+    Ok(Unwound::Callback { first, fp, bottom: fp - u64::from(depth) })
+}
+
 /// Runs a program until it ends, or leaves for compiled code.
 #[expect(clippy::too_many_lines, reason = "one arm an operation")]
 pub(crate) fn run<'p, M, W, O>(
@@ -369,20 +394,13 @@ where
                     world.throw(cookie);
                     return Ok(End::Returned(0));
                 }
-                if let Some(first) = frames.get(base) {
-                    bottom = first.bottom;
-                    frames.truncate(base);
-                }
-                match W::exception_callback(program) {
-                    Some((first, depth)) => {
-                        attempt!(memory.open_frame(bottom, depth));
-                        fp = bottom;
-                        bottom = fp - u64::from(depth);
+                match attempt!(unwind::<M, W>(program, &mut frames, base, bottom, memory)) {
+                    Unwound::Callback { first, fp: new, bottom: below } => {
+                        (pc, fp, bottom) = (first, new, below);
                         regs.set(Reg::R10, fp);
                         regs.set(Reg::R1, cookie);
-                        pc = first;
                     }
-                    None => {
+                    Unwound::Result => {
                         regs.set(Reg::R0, cookie);
                         leave!();
                     }
