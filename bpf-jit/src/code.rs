@@ -54,12 +54,12 @@ pub(crate) struct Arena {
     room: Mutex<Room>,
 }
 
+#[expect(unsafe_code, reason = "owns two mappings, which any thread may use")]
 // SAFETY: [code-memory] the two mappings belong to the arena alone until it is dropped; what is
 // written through them is written by the owner of a chunk, or by atomic stores.
-#[expect(unsafe_code, reason = "owns two mappings, which any thread may use")]
 unsafe impl Send for Arena {}
-// SAFETY: [code-memory] as above.
 #[expect(unsafe_code, reason = "owns two mappings, which any thread may use")]
+// SAFETY: [code-memory] as above.
 unsafe impl Sync for Arena {}
 
 /// Which parts of an arena are free: a map from where to how much, without neighbours.
@@ -94,8 +94,8 @@ impl Arena {
         ftruncate(&fd, size as u64).map_err(failed("ftruncate"))?;
         let map = |hint: usize, protection, flags| {
             let hint = std::ptr::without_provenance_mut::<c_void>(hint);
-            // SAFETY: [code-memory] a new mapping: it takes the place of no other.
             #[expect(unsafe_code, reason = "maps memory")]
+            // SAFETY: [code-memory] a new mapping: it takes the place of no other.
             unsafe {
                 mmap(hint, size, protection, MapFlags::SHARED | flags, &fd, 0)
             }
@@ -107,8 +107,8 @@ impl Arena {
             .find_map(|place| map(place.get(), execute, MapFlags::FIXED_NOREPLACE).ok())
             .map_or_else(|| map(0, execute, MapFlags::empty()), Ok);
         let (Some(rw), Ok(rx)) = (NonNull::new(rw.cast()), rx) else {
-            // SAFETY: [code-memory] mapped above, and nobody else knows of it.
             #[expect(unsafe_code, reason = "unmaps memory")]
+            // SAFETY: [code-memory] mapped above, and nobody else knows of it.
             let _ = unsafe { munmap(rw, size) };
             return Err(failed("mmap")(rx.err().unwrap_or(rustix::io::Errno::NOMEM)));
         };
@@ -205,8 +205,8 @@ fn places(near: usize, size: usize) -> impl Iterator<Item = NonZeroUsize> {
 impl Drop for Arena {
     fn drop(&mut self) {
         for mapping in [self.rw, self.rx] {
-            // SAFETY: [code-memory] chunks keep the arena alive, so nothing uses the mapping.
             #[expect(unsafe_code, reason = "unmaps memory")]
+            // SAFETY: [code-memory] chunks keep the arena alive, so nothing uses the mapping.
             let _ = unsafe { munmap(mapping.as_ptr().cast(), self.size) };
         }
     }
@@ -240,8 +240,8 @@ impl Chunk {
     /// Where the byte `at` is written, with room for `bytes`.
     fn alias(&self, at: usize, bytes: usize) -> NonNull<u8> {
         assert!(at.checked_add(bytes).is_some_and(|end| end <= self.len), "outside of the chunk");
-        // SAFETY: [code-memory] it is inside of the chunk, and the chunk inside of the mapping.
         #[expect(unsafe_code, reason = "inside of the mapping")]
+        // SAFETY: [code-memory] it is inside of the chunk, and the chunk inside of the mapping.
         unsafe {
             self.arena.rw.add(self.at + at)
         }
@@ -250,13 +250,13 @@ impl Chunk {
     /// Writes `code` to its beginning and fills the rest, before anybody runs it.
     pub(crate) fn fill(&mut self, code: &[u8]) {
         let to = self.alias(0, code.len().max(self.len));
-        // SAFETY: [code-memory] `&mut self`: nobody else writes here, and nobody runs it yet.
         #[expect(unsafe_code, reason = "writes to the chunk")]
+        // SAFETY: [code-memory] `&mut self`: nobody else writes here, and nobody runs it yet.
         unsafe {
             to.copy_from_nonoverlapping(NonNull::from(code).cast(), code.len());
         }
-        // SAFETY: [code-memory] as above.
         #[expect(unsafe_code, reason = "writes to the chunk")]
+        // SAFETY: [code-memory] as above.
         unsafe {
             self.alias(code.len(), self.len - code.len())
                 .write_bytes(UNUSED, self.len - code.len());
@@ -276,9 +276,9 @@ impl Chunk {
     pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at.is_multiple_of(8), "not aligned");
         let word = self.alias(at, 8).cast();
+        #[expect(unsafe_code, reason = "shared with the processor's instruction fetch")]
         // SAFETY: [code-memory] aligned, mapped as long as `self` lives, and once code runs it is
         // only changed by atomic stores.
-        #[expect(unsafe_code, reason = "shared with the processor's instruction fetch")]
         unsafe {
             AtomicU64::from_ptr(word.as_ptr())
         }
@@ -288,8 +288,8 @@ impl Chunk {
     pub(crate) fn half_word(&self, at: usize) -> &AtomicU32 {
         assert!(at.is_multiple_of(4), "not aligned");
         let word = self.alias(at, 4).cast();
-        // SAFETY: [code-memory] as for `word`.
         #[expect(unsafe_code, reason = "shared with the processor's instruction fetch")]
+        // SAFETY: [code-memory] as for `word`.
         unsafe {
             AtomicU32::from_ptr(word.as_ptr())
         }
@@ -299,8 +299,8 @@ impl Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         let to = self.alias(0, self.len);
-        // SAFETY: [code-outlives-calls] whoever drops it says that nothing runs it any more.
         #[expect(unsafe_code, reason = "writes to the chunk")]
+        // SAFETY: [code-outlives-calls] whoever drops it says that nothing runs it any more.
         unsafe {
             to.write_bytes(UNUSED, self.len);
         }

@@ -55,6 +55,7 @@ pub fn image(env: &Env<'_>) -> Result<Image, BindError> {
             .map(|start| places.of(start)),
         lines,
     };
+    #[expect(unsafe_code, reason = "the verifier vouches for what it accepted")]
     // SAFETY: [vouched-image] the program was accepted. `walk` has followed every path it can
     // take, up to states that were shown to be covered, so that each instruction was judged in a
     // state that holds all values its operands can have: `memory` let it touch only what it may,
@@ -63,7 +64,6 @@ pub fn image(env: &Env<'_>) -> Result<Image, BindError> {
     // rest: `context` moves a load to the place the host promises for the field, `bind` names the
     // maps and helpers that were judged, and distances are counted again by `code`. Notes are
     // facts that all paths agreed on: `notes`.
-    #[expect(unsafe_code, reason = "the verifier vouches for what it accepted")]
     let image = unsafe { Image::vouch(parts) };
     Ok(image)
 }
