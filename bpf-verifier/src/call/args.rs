@@ -135,14 +135,14 @@ fn takes(kind: ArgKind, pointer: &PointerKind, flags: PtrFlags) -> bool {
         ArgKind::ConstMapPtr => plain && matches!(pointer, P::MapPtr { .. }),
         ArgKind::Ctx => plain && matches!(pointer, P::Ctx),
         ArgKind::SockCommon => {
-            plain && matches!(pointer, P::SockCommon | P::Socket | P::TcpSock | P::XdpSock)
+            plain && matches!(pointer, P::SockCommon | P::Socket { .. } | P::TcpSock | P::XdpSock { .. })
         }
         ArgKind::BtfIdSockCommon => match pointer {
-            P::SockCommon | P::Socket | P::TcpSock | P::XdpSock => plain,
+            P::SockCommon | P::Socket { .. } | P::TcpSock | P::XdpSock { .. } => plain,
             P::Btf { .. } => plain || is(PtrFlags::TRUSTED),
             _ => false,
         },
-        ArgKind::Socket => plain && matches!(pointer, P::Socket),
+        ArgKind::Socket => plain && matches!(pointer, P::Socket { .. }),
         ArgKind::BtfId => {
             matches!(pointer, P::Btf { .. })
                 && (plain || is(PtrFlags::TRUSTED) || is(PtrFlags::RCU))

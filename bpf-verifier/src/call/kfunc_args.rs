@@ -303,10 +303,10 @@ const fn looks_like_map(pointer: &Pointer) -> bool {
         | PointerKind::Stack { .. }
         | PointerKind::PacketEnd
         | PointerKind::FlowKeys
-        | PointerKind::Socket
+        | PointerKind::Socket { .. }
         | PointerKind::SockCommon
         | PointerKind::TcpSock
-        | PointerKind::XdpSock
+        | PointerKind::XdpSock { .. }
         | PointerKind::TpBuffer
         | PointerKind::Buf
         | PointerKind::Arena => false,
@@ -324,7 +324,7 @@ fn is_kernels_own(pointer: &Pointer) -> bool {
 const fn has_kernel_type(kind: &PointerKind) -> bool {
     matches!(
         kind,
-        PointerKind::Socket
+        PointerKind::Socket { .. }
             | PointerKind::SockCommon
             | PointerKind::TcpSock
             | PointerKind::MapPtr { .. }
@@ -580,7 +580,7 @@ fn object(
     let Some(pointer) = argument.pointer() else { return Ok(()) };
     let held = match pointer.kind {
         PointerKind::Btf { ty } => Some(ty),
-        PointerKind::Socket => btf::find_struct(cx.env, "sock"),
+        PointerKind::Socket { .. } => btf::find_struct(cx.env, "sock"),
         PointerKind::SockCommon => btf::find_struct(cx.env, "sock_common"),
         PointerKind::TcpSock => btf::find_struct(cx.env, "tcp_sock"),
         PointerKind::MapPtr { .. } => btf::find_struct(cx.env, "bpf_map"),

@@ -29,7 +29,7 @@ pub(crate) fn set_result(cx: &mut StepCx<'_, '_>, meta: &Meta) -> Result<(), Rea
             Some((map, uid)) => PointerKind::MapValue { map, uid },
             None => return Ok(()),
         },
-        RetKind::Socket => PointerKind::Socket,
+        RetKind::Socket => PointerKind::Socket { map: None },
         RetKind::SockCommon => PointerKind::SockCommon,
         RetKind::TcpSock => PointerKind::TcpSock,
         RetKind::Mem => {

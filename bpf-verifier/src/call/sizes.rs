@@ -78,10 +78,10 @@ pub(crate) fn check_memory(cx: &mut StepCx<'_, '_>, memory: Memory) -> Result<bo
         | PointerKind::MapPtr { .. }
         | PointerKind::PacketEnd
         | PointerKind::FlowKeys
-        | PointerKind::Socket
+        | PointerKind::Socket { .. }
         | PointerKind::SockCommon
         | PointerKind::TcpSock
-        | PointerKind::XdpSock
+        | PointerKind::XdpSock { .. }
         | PointerKind::TpBuffer
         | PointerKind::Arena
         | PointerKind::Func { .. }

@@ -260,10 +260,10 @@ impl Shown<'_, '_> {
             | PointerKind::PacketMeta { .. }
             | PointerKind::PacketEnd
             | PointerKind::FlowKeys
-            | PointerKind::Socket
+            | PointerKind::Socket { .. }
             | PointerKind::SockCommon
             | PointerKind::TcpSock
-            | PointerKind::XdpSock
+            | PointerKind::XdpSock { .. }
             | PointerKind::TpBuffer
             | PointerKind::Mem { .. }
             | PointerKind::Buf
@@ -521,10 +521,10 @@ pub const fn kind_name(kind: &PointerKind) -> &'static str {
         PointerKind::PacketMeta { .. } => "pkt_meta",
         PointerKind::PacketEnd => "pkt_end",
         PointerKind::FlowKeys => "flow_keys",
-        PointerKind::Socket => "sock",
+        PointerKind::Socket { .. } => "sock",
         PointerKind::SockCommon => "sock_common",
         PointerKind::TcpSock => "tcp_sock",
-        PointerKind::XdpSock => "xdp_sock",
+        PointerKind::XdpSock { .. } => "xdp_sock",
         PointerKind::TpBuffer => "tp_buffer",
         PointerKind::Btf { .. } => "ptr_",
         PointerKind::Mem { .. } => "mem",

@@ -33,10 +33,10 @@ pub(crate) fn room(cx: &StepCx<'_, '_>, pointer: &Pointer) -> u32 {
         | PointerKind::Stack { .. }
         | PointerKind::PacketEnd
         | PointerKind::FlowKeys
-        | PointerKind::Socket
+        | PointerKind::Socket { .. }
         | PointerKind::SockCommon
         | PointerKind::TcpSock
-        | PointerKind::XdpSock
+        | PointerKind::XdpSock { .. }
         | PointerKind::TpBuffer
         | PointerKind::Btf { .. }
         | PointerKind::Buf
@@ -76,10 +76,10 @@ pub(crate) fn check_fixed(
         | PointerKind::Stack { .. }
         | PointerKind::PacketEnd
         | PointerKind::FlowKeys
-        | PointerKind::Socket
+        | PointerKind::Socket { .. }
         | PointerKind::SockCommon
         | PointerKind::TcpSock
-        | PointerKind::XdpSock
+        | PointerKind::XdpSock { .. }
         | PointerKind::TpBuffer
         | PointerKind::Btf { .. }
         | PointerKind::Mem { .. }
@@ -186,10 +186,10 @@ pub(crate) fn check_alignment(
         PointerKind::MapKey { .. } => "key ",
         PointerKind::MapValue { .. } => "value ",
         PointerKind::Ctx => "context ",
-        PointerKind::Socket => "sock ",
+        PointerKind::Socket { .. } => "sock ",
         PointerKind::SockCommon => "sock_common ",
         PointerKind::TcpSock => "tcp_sock ",
-        PointerKind::XdpSock => "xdp_sock ",
+        PointerKind::XdpSock { .. } => "xdp_sock ",
         PointerKind::MapPtr { .. }
         | PointerKind::PacketEnd
         | PointerKind::TpBuffer

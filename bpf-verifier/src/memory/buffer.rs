@@ -36,10 +36,10 @@ pub(crate) fn socket(
     }
     let size = access.size.bytes();
     let readable = u32::try_from(off).is_ok_and(|off| match pointer.kind {
-        PointerKind::Socket => in_sock(off, size),
+        PointerKind::Socket { .. } => in_sock(off, size),
         PointerKind::SockCommon => in_sock(off, size) && !in_full_sock(off),
         PointerKind::TcpSock => in_tcp_sock(off, size),
-        PointerKind::XdpSock => off == 0 && size == 4,
+        PointerKind::XdpSock { .. } => off == 0 && size == 4,
         _ => false,
     });
     if !readable {

@@ -165,10 +165,10 @@ fn by_kind(
             loaded_unknown(cx, access);
             Ok(())
         }
-        PointerKind::Socket
+        PointerKind::Socket { .. }
         | PointerKind::SockCommon
         | PointerKind::TcpSock
-        | PointerKind::XdpSock
+        | PointerKind::XdpSock { .. }
             if !maybe_null =>
         {
             buffer::socket(cx, pointer, access, off)
@@ -184,10 +184,10 @@ fn by_kind(
         PointerKind::MapKey { .. }
         | PointerKind::MapValue { .. }
         | PointerKind::Ctx
-        | PointerKind::Socket
+        | PointerKind::Socket { .. }
         | PointerKind::SockCommon
         | PointerKind::TcpSock
-        | PointerKind::XdpSock
+        | PointerKind::XdpSock { .. }
         | PointerKind::Btf { .. }
         | PointerKind::MapPtr { .. }
         | PointerKind::Buf

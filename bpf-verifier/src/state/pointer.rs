@@ -160,13 +160,20 @@ pub enum PointerKind {
     /// Flow keys of a flow dissector. Linux: `PTR_TO_FLOW_KEYS`.
     FlowKeys,
     /// A `struct bpf_sock` of a full socket. Linux: `PTR_TO_SOCKET`.
-    Socket,
+    Socket {
+        /// The map that it was looked up in, if it was in one: sockets of different maps are not
+        /// alike, nor is one of them like any other. Linux: what is left in `map_ptr`.
+        map: Option<MapNo>,
+    },
     /// The common part of a `struct bpf_sock`. Linux: `PTR_TO_SOCK_COMMON`.
     SockCommon,
     /// A `struct bpf_tcp_sock`. Linux: `PTR_TO_TCP_SOCK`.
     TcpSock,
     /// A `struct bpf_xdp_sock`. Linux: `PTR_TO_XDP_SOCK`.
-    XdpSock,
+    XdpSock {
+        /// The map that it was looked up in.
+        map: MapNo,
+    },
     /// A writable raw tracepoint's buffer. Linux: `PTR_TO_TP_BUFFER`.
     TpBuffer,
     /// A kernel object, or one of the program's, of a BTF type. Linux: `PTR_TO_BTF_ID`.

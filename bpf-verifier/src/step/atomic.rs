@@ -119,10 +119,10 @@ fn is_allowed(address: &Value) -> bool {
         | PointerKind::Packet { .. }
         | PointerKind::PacketMeta { .. }
         | PointerKind::FlowKeys
-        | PointerKind::Socket
+        | PointerKind::Socket { .. }
         | PointerKind::SockCommon
         | PointerKind::TcpSock
-        | PointerKind::XdpSock => pointer.maybe_null(),
+        | PointerKind::XdpSock { .. } => pointer.maybe_null(),
         PointerKind::MapPtr { .. }
         | PointerKind::MapValue { .. }
         | PointerKind::MapKey { .. }

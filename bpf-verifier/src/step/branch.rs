@@ -140,7 +140,7 @@ fn is_never_null(pointer: &Pointer) -> bool {
         return false;
     }
     match pointer.kind {
-        PointerKind::Socket
+        PointerKind::Socket { .. }
         | PointerKind::TcpSock
         | PointerKind::SockCommon
         | PointerKind::MapValue { .. }
@@ -154,7 +154,7 @@ fn is_never_null(pointer: &Pointer) -> bool {
         | PointerKind::PacketMeta { .. }
         | PointerKind::PacketEnd
         | PointerKind::FlowKeys
-        | PointerKind::XdpSock
+        | PointerKind::XdpSock { .. }
         | PointerKind::TpBuffer
         | PointerKind::Buf
         | PointerKind::Arena

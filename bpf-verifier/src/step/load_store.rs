@@ -122,10 +122,10 @@ const fn class_of(kind: &PointerKind) -> Option<MemoryClass> {
         | PointerKind::MapKey { .. }
         | PointerKind::PacketEnd
         | PointerKind::FlowKeys
-        | PointerKind::Socket
+        | PointerKind::Socket { .. }
         | PointerKind::SockCommon
         | PointerKind::TcpSock
-        | PointerKind::XdpSock
+        | PointerKind::XdpSock { .. }
         | PointerKind::TpBuffer
         | PointerKind::Btf { .. }
         | PointerKind::Mem { .. }
@@ -146,10 +146,10 @@ const fn is_mem_or_object(kind: &PointerKind) -> bool {
 const fn tolerates_others(kind: &PointerKind) -> bool {
     match kind {
         PointerKind::Ctx
-        | PointerKind::Socket
+        | PointerKind::Socket { .. }
         | PointerKind::SockCommon
         | PointerKind::TcpSock
-        | PointerKind::XdpSock
+        | PointerKind::XdpSock { .. }
         | PointerKind::Btf { .. }
         | PointerKind::Arena => false,
         PointerKind::MapPtr { .. }

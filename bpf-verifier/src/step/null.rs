@@ -79,8 +79,10 @@ pub(crate) fn set_not_null(env: &mut Env<'_>, pointer: &mut Pointer) {
             return;
         }
         match env.map(map).map_type {
-            MapType::Xskmap => pointer.kind = PointerKind::XdpSock,
-            MapType::Sockmap | MapType::Sockhash => pointer.kind = PointerKind::Socket,
+            MapType::Xskmap => pointer.kind = PointerKind::XdpSock { map },
+            MapType::Sockmap | MapType::Sockhash => {
+                pointer.kind = PointerKind::Socket { map: Some(map) };
+            }
             _ => {}
         }
     }

@@ -118,10 +118,10 @@ fn may_move(base: &Pointer, op: AluOp, by: &Scalar) -> bool {
         PointerKind::FlowKeys => by.is_const(),
         PointerKind::MapPtr { .. } => by_nothing,
         PointerKind::PacketEnd
-        | PointerKind::Socket
+        | PointerKind::Socket { .. }
         | PointerKind::SockCommon
         | PointerKind::TcpSock
-        | PointerKind::XdpSock
+        | PointerKind::XdpSock { .. }
         | PointerKind::Arena => false,
     }
 }
