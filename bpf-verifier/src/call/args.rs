@@ -135,7 +135,11 @@ fn takes(kind: ArgKind, pointer: &PointerKind, flags: PtrFlags) -> bool {
         ArgKind::ConstMapPtr => plain && matches!(pointer, P::MapPtr { .. }),
         ArgKind::Ctx => plain && matches!(pointer, P::Ctx),
         ArgKind::SockCommon => {
-            plain && matches!(pointer, P::SockCommon | P::Socket { .. } | P::TcpSock | P::XdpSock { .. })
+            plain
+                && matches!(
+                    pointer,
+                    P::SockCommon | P::Socket { .. } | P::TcpSock | P::XdpSock { .. }
+                )
         }
         ArgKind::BtfIdSockCommon => match pointer {
             P::SockCommon | P::Socket { .. } | P::TcpSock | P::XdpSock { .. } => plain,

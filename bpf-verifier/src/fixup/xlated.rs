@@ -127,9 +127,9 @@ fn is_result_read_whole(env: &Env<'_>, pc: Pc) -> bool {
 }
 
 fn touches_socket(env: &Env<'_>, pc: Pc) -> bool {
-    env.note(pc)
-        .memory
-        .is_some_and(|memory| matches!(memory.kind, PointerKind::Socket { .. } | PointerKind::SockCommon))
+    env.note(pc).memory.is_some_and(|memory| {
+        matches!(memory.kind, PointerKind::Socket { .. } | PointerKind::SockCommon)
+    })
 }
 
 fn table(env: &Env<'_>) -> Option<&'static Context> {
