@@ -183,6 +183,31 @@ impl<'a> SharedBytes<'a> {
         }
     }
 
+    /// Overwrites as many of them as there are in `bytes`, from `offset` on, and leaves the others as
+    /// they are, whoever writes those meanwhile; whether they all are there.
+    #[must_use]
+    pub fn write_at(self, offset: usize, bytes: &[u8]) -> bool {
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.len) {
+            return false;
+        }
+        let mut at = offset;
+        let mut rest = bytes;
+        while let (Some(word), false) = (self.words.get(at / WORD), rest.is_empty()) {
+            let (chunk, after) = rest.split_at(rest.len().min(WORD - at % WORD));
+            let shift = 8 * (at % WORD);
+            let new = word_of(chunk) << shift;
+            if chunk.len() == WORD {
+                word.store(new, Ordering::Relaxed);
+            } else {
+                let bits = ((1 << (8 * chunk.len())) - 1) << shift;
+                let update = |old| Some((old & !bits) | new);
+                let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+            }
+            (at, rest) = (at + chunk.len(), after);
+        }
+        true
+    }
+
     /// The words they lie in.
     pub(crate) const fn words(self) -> &'a [AtomicU64] {
         self.words
@@ -249,6 +274,25 @@ mod tests {
             assert!(value.equals(&bytes));
             value.clear();
             assert_eq!(value.to_vec(), vec![0; len]);
+        }
+    }
+
+    #[test]
+    fn what_is_written_somewhere_leaves_the_rest_alone() {
+        let memory = Memory::new(3, 64).unwrap();
+        let value = SharedBytes::new(&memory[..3], 21);
+        for offset in 0..=22 {
+            for len in 0..=22 {
+                value.copy_from(&[0xaa; 21]);
+                let bytes: Vec<u8> = (1..=22).take(len).collect();
+                let mut expected = vec![0xaa; 21];
+                let fits = offset + len <= 21;
+                if fits {
+                    expected[offset..offset + len].copy_from_slice(&bytes);
+                }
+                assert_eq!(value.write_at(offset, &bytes), fits);
+                assert_eq!(value.to_vec(), expected, "{len} bytes at {offset}");
+            }
         }
     }
 

@@ -12,13 +12,11 @@ use bpf_btf::{Btf, TypeId};
 use bpf_maps::{Fields, MapError, World, create_with_fields};
 use bpf_verifier::{LogOptions, Options};
 
-use crate::data::encode;
 use crate::error::{Error, LoadError, Place};
 use crate::load::Surroundings;
 use crate::objects::map::{Map, MapObject};
 use crate::objects::program::Program;
 use crate::owned::OwnedByValues;
-use crate::plain::Plain;
 use crate::runtime::Runtime;
 
 /// An object that is not loaded yet: nothing is made, nothing verified. What it says can still
@@ -26,7 +24,7 @@ use crate::runtime::Runtime;
 #[derive(Clone, Debug)]
 pub struct OpenObject {
     runtime: Runtime,
-    spec: ObjectSpec,
+    pub(crate) spec: ObjectSpec,
     options: Options,
     /// Maps that are used instead of those that the object describes, by name.
     reused: BTreeMap<String, Map>,
@@ -112,6 +110,8 @@ struct Inner {
     name: String,
     programs: Vec<Program>,
     maps: Vec<(String, Map)>,
+    /// The types of the maps' values as the object says them, in the same order.
+    values: Vec<TypeId>,
     btf: Option<Arc<Btf>>,
 }
 
@@ -321,81 +321,6 @@ impl OpenObject {
         Ok(spec)
     }
 
-    /// Sets a global variable: one of `.rodata`, `.data` or `.bss`.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if there is no such variable, or if it has another size.
-    pub fn set_global<T: Plain>(&mut self, name: &str, value: &T) -> Result<(), Error> {
-        self.set_global_bytes(name, &value.to_bytes())
-    }
-
-    /// Sets a global variable to these bytes.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if there is no such variable, or if it has another size.
-    pub fn set_global_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let global = self.find_global(name)?;
-        if bytes.len() != global.size {
-            let reason = format!("it has {} bytes, and was given {}", global.size, bytes.len());
-            return Err(Error::BadGlobal { name: name.to_owned(), reason });
-        }
-        let map = &mut self.spec.maps[global.map];
-        let size = map.value_size as usize;
-        let mut first = map.init.drain(..).filter_map(|init| match init.value {
-            MapInitValue::Bytes(bytes) => Some(bytes),
-            MapInitValue::Program(_) | MapInitValue::Map(_) => None,
-        });
-        let mut value = first.next().unwrap_or_default();
-        drop(first);
-        value.resize(size, 0);
-        let place = value.get_mut(global.offset..global.offset + global.size);
-        let place = place.ok_or_else(|| Error::BadGlobal {
-            name: name.to_owned(),
-            reason: "it lies outside of its section".to_owned(),
-        })?;
-        place.copy_from_slice(bytes);
-        map.init.push(bpf_abi::map::MapInit { key: vec![0; 4], value: MapInitValue::Bytes(value) });
-        Ok(())
-    }
-
-    /// Sets a global variable to what this text says by the variable's type: a number, a truth
-    /// value, a name of its enumeration, or a text for an array of characters.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if there is no such variable, or if the text is no value of its type.
-    pub fn set_global_text(&mut self, name: &str, text: &str) -> Result<(), Error> {
-        let global = self.find_global(name)?;
-        let btf = self.spec.btf.as_ref();
-        let bytes = btf.map_or_else(
-            || Err("its type is not known".to_owned()),
-            |btf| encode(btf, global.ty, text),
-        );
-        let bytes = bytes.map_err(|reason| Error::BadGlobal { name: name.to_owned(), reason })?;
-        self.set_global_bytes(name, &bytes)
-    }
-
-    fn find_global(&self, name: &str) -> Result<Global, Error> {
-        let missing =
-            || Error::NoSuchGlobal { object: self.spec.name.clone(), name: name.to_owned() };
-        let btf = self.spec.btf.as_ref().ok_or_else(missing)?;
-        for (map, spec) in self.spec.maps.iter().enumerate() {
-            let Some(section) = btf.get(TypeId(spec.btf_value_type_id)).and_then(|ty| ty.datasec())
-            else {
-                continue;
-            };
-            for var in section.vars() {
-                if btf.name_of(var.ty) == name {
-                    let (offset, size) = (var.offset as usize, var.size as usize);
-                    return Ok(Global { map, offset, size, ty: var.ty });
-                }
-            }
-        }
-        Err(missing())
-    }
-
     /// Makes its maps, fills them, verifies its programs.
     ///
     /// # Errors
@@ -438,22 +363,15 @@ impl OpenObject {
             filling.fill_programs(at, map, &programs)?;
         }
         let named = spec.maps.iter().map(|map| map.name.clone()).zip(maps).collect();
-        let inner = Inner { name: spec.name, programs, maps: named, btf: spec.btf };
+        let values = spec.maps.iter().map(|map| TypeId(map.btf_value_type_id)).collect();
+        let inner = Inner { name: spec.name, programs, maps: named, values, btf: spec.btf };
         Ok(Object { runtime, inner: Arc::new(inner) })
     }
 }
 
-/// Where a global variable is.
-struct Global {
-    map: usize,
-    offset: usize,
-    size: usize,
-    ty: TypeId,
-}
-
 /// Whether `asked` means the section's map of this name: libbpf puts the object's name before
 /// `.rodata`.
-fn is_section(name: &str, asked: &str) -> bool {
+pub(crate) fn is_section(name: &str, asked: &str) -> bool {
     asked.starts_with('.') && name.strip_suffix(asked).is_some_and(|prefix| !prefix.contains('.'))
 }
 
@@ -583,6 +501,11 @@ impl Object {
     /// Its maps, by their names in the object, in its order.
     pub fn maps(&self) -> impl Iterator<Item = (&str, &Map)> {
         self.inner.maps.iter().map(|(name, map)| (name.as_str(), map))
+    }
+
+    /// The types of its maps' values among its types, in the order of [`maps`](Self::maps).
+    pub(crate) fn value_types(&self) -> impl Iterator<Item = TypeId> {
+        self.inner.values.iter().copied()
     }
 
     /// Its types.

@@ -38,12 +38,14 @@ pub enum Error {
     },
 
     /// The object has no such global variable.
-    #[error("{object} has no global variable {name:?}")]
+    #[error("{object} has no global variable {name:?}; it has {}", list(.known))]
     NoSuchGlobal {
         /// The object.
         object: String,
         /// What was asked for.
         name: String,
+        /// The variables it has, of which types tell.
+        known: Vec<String>,
     },
 
     /// A value of another size than the variable's, or not a value of its type.

@@ -16,6 +16,7 @@ mod objects;
 mod host;
 mod load;
 mod collection;
+mod globals;
 mod view;
 mod run;
 mod attach;
