@@ -27,6 +27,10 @@ pub(crate) struct Outcome {
 /// # Errors
 ///
 /// Returns an error if the program does what no verified program can do.
+///
+/// # Panics
+///
+/// Panics if code of the host did that the program called.
 #[inline(always)]
 pub(crate) fn run(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Outcome, Box<Fault>> {
     let mut cx = RunCx::new(on.cpu().0);
@@ -42,6 +46,7 @@ pub(crate) fn run(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Outcome,
         // SAFETY: [run-context] as above.
         Code::Interp(prepared) => unsafe { interpret(prepared, &mut cx, ctx) }?,
     };
+    env.panic.go_on();
     Ok(Outcome { r0, tail_calls: cx.tail_calls })
 }
 
@@ -61,6 +66,7 @@ pub(crate) fn count(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Option
     let mut witness = |_: Step<'_>| count += 1;
     // SAFETY: [run-context] as in `run`.
     unsafe { prepared.run_watched(&mut cx, ctx, &mut witness) }.map_err(boxed)?;
+    env.panic.go_on();
     Ok(Some(count))
 }
 

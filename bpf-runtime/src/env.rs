@@ -1,10 +1,13 @@
 //! Where a program runs: its context, its packet, its runtime.
 
+use std::any::Any;
 use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use crate::memory::Memory;
-use crate::own::OwnRun;
+use crate::own::TypeObject;
 use crate::packet::Redirect;
 use crate::packet::skb::SkBuff;
 use crate::packet::xdp::XdpBuff;
@@ -20,8 +23,50 @@ pub(crate) struct Env {
     pub(crate) place: Place,
     /// Where the last redirecting helper sends the packet.
     pub(crate) redirect: Cell<Option<Redirect>>,
-    /// What a program of the host's own type has besides.
-    pub(crate) own: Option<OwnRun>,
+    /// The type of the program, if it is the host's own.
+    pub(crate) own: Option<Arc<TypeObject>>,
+    /// What code of the host panicked with that the program called.
+    pub(crate) panic: Caught,
+}
+
+/// A panic of the host's code, on its way past the program to who runs it: programs cannot be
+/// unwound.
+#[derive(Default)]
+pub(crate) struct Caught(Cell<Option<Box<dyn Any + Send>>>);
+
+impl fmt::Debug for Caught {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Caught")
+    }
+}
+
+impl Caught {
+    /// Calls code of the host; nothing if it panics. What a panic leaves half-done is the host's own.
+    pub(crate) fn call<R>(&self, code: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(code)) {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                self.0.set(Some(panic));
+                None
+            }
+        }
+    }
+
+    /// Goes on with the panic, if there was one, now that the program has ended.
+    #[inline(always)]
+    pub(crate) fn go_on(&mut self) {
+        if self.0.get_mut().is_some() {
+            self.unwind();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unwind(&self) {
+        if let Some(panic) = self.0.take() {
+            resume_unwind(panic);
+        }
+    }
 }
 
 /// The context that a program is given.
@@ -37,8 +82,8 @@ pub(crate) enum Place {
 
 impl Env {
     /// A run's surroundings.
-    pub(crate) const fn new(shared: Arc<Shared>, place: Place) -> Self {
-        Self { shared, place, redirect: Cell::new(None), own: None }
+    pub(crate) fn new(shared: Arc<Shared>, place: Place) -> Self {
+        Self { shared, place, redirect: Cell::new(None), own: None, panic: Caught::default() }
     }
 
     /// The address of the context: R1 when the program begins.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bpf_btf::Btf;
@@ -52,6 +52,25 @@ pub(crate) struct Shared {
     kernel_btf: KernelBtf,
     kernel_types: OnceLock<Option<Arc<Btf>>>,
     printer: Mutex<Printer>,
+    /// The thread that prints, by the number of its own; 0 if none does.
+    printing: AtomicUsize,
+}
+
+/// However the printer ends, it has.
+struct Printing<'a>(&'a AtomicUsize);
+
+impl Drop for Printing<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A number that no other thread has while this one lives, and not 0.
+fn thread_number() -> usize {
+    thread_local! {
+        static HERE: u8 = const { 0 };
+    }
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// Where programs' prints go.
@@ -207,7 +226,8 @@ impl Builder {
     }
 
     /// Where lines go that programs print with `bpf_trace_printk`; nowhere if not said. Called
-    /// while a program runs, so it should be quick.
+    /// while a program runs, so it should be quick. If it panics, the panic goes on where the program
+    /// was run. It may run programs itself: what those print is refused with `EBUSY`.
     #[must_use]
     pub fn on_print(mut self, printer: impl FnMut(&[u8]) + Send + 'static) -> Self {
         self.printer = Printer(Box::new(printer));
@@ -244,6 +264,7 @@ impl Builder {
             kernel_btf: self.kernel_btf,
             kernel_types: OnceLock::new(),
             printer: Mutex::new(self.printer),
+            printing: AtomicUsize::new(0),
         };
         Ok(Runtime { shared: Arc::new(shared) })
     }
@@ -352,10 +373,19 @@ impl Shared {
         !self.no_jit.load(Ordering::Relaxed)
     }
 
-    /// Hands a line to the printer.
-    pub(crate) fn print(&self, line: &[u8]) {
+    /// Hands a line to the printer; whether it could, which it cannot if it is the printer that runs
+    /// the program. Linux: `bpf_try_get_buffers`.
+    pub(crate) fn print(&self, line: &[u8]) -> bool {
+        let this = thread_number();
+        if self.printing.load(Ordering::Relaxed) == this {
+            return false;
+        }
         let mut printer = self.printer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.printing.store(this, Ordering::Relaxed);
+        let over = Printing(&self.printing);
         (printer.0)(line);
+        drop(over);
+        true
     }
 
     /// The types of the kernel, where they are known.

@@ -12,7 +12,7 @@ helper! {
     6 Any => fn trace_printk(cx, fmt: MemIn<'a>, _size: Size, arg1: Unchecked, arg2: Unchecked, arg3: Unchecked) -> Result<u64, Errno> {
         let format = terminated(&fmt.copy()).ok_or(Errno::EINVAL)?.to_vec();
         let line = format_all(cx, &format, &[arg1.0, arg2.0, arg3.0])?;
-        cx.env().shared.print(&line);
+        print(&cx, &line)?;
         Ok(line.len() as u64)
     }
 }
@@ -24,9 +24,16 @@ helper! {
         let format = terminated(&fmt.copy()).ok_or(Errno::EINVAL)?.to_vec();
         let args = numbers(data)?;
         let line = format_all(cx, &format, &args)?;
-        cx.env().shared.print(&line);
+        print(&cx, &line)?;
         Ok(line.len() as u64)
     }
+}
+
+/// Hands a line to the host's printer.
+fn print(cx: &Cx<'_>, line: &[u8]) -> Result<(), Errno> {
+    let env = cx.env();
+    let printed = env.panic.call(|| env.shared.print(line));
+    if printed == Some(false) { Err(Errno::EBUSY) } else { Ok(()) }
 }
 
 helper! {

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use super::{OwnRun, TypeObject};
+use super::TypeObject;
 use crate::enter;
 use crate::env::{Env, Place};
 use crate::error::Error;
@@ -66,7 +65,7 @@ impl<T: Plain> OwnProgram<T> {
     pub fn caller(&self) -> Caller<T> {
         let shared = Arc::clone(&self.program.runtime.shared);
         let mut env = Box::new(Env::new(shared, Place::Bytes(Memory::new(T::SIZE))));
-        env.own = Some(OwnRun::new(Arc::clone(&self.ty)));
+        env.own = Some(Arc::clone(&self.ty));
         let bytes = vec![0; T::SIZE].into();
         Caller { program: self.program.clone(), env, bytes, context: PhantomData }
     }
@@ -100,9 +99,6 @@ impl<T: Plain> Caller<T> {
         let on = self.program.runtime.shared.cpus.enter();
         let outcome = enter::run(self.program.object.running(), &mut self.env, &on);
         drop(on);
-        if let Some(panic) = self.env.own.as_ref().and_then(OwnRun::take_panic) {
-            resume_unwind(panic);
-        }
         let outcome = outcome.map_err(|fault| self.program.stopped(fault))?;
         if let Place::Bytes(memory) = &self.env.place {
             let _ = memory.read(0, &mut self.bytes);

@@ -1,12 +1,6 @@
 //! Helpers of the host: safe functions, called by programs.
 #![expect(unsafe_code, reason = "takes what programs pass")]
 
-use std::any::Any;
-use std::cell::Cell;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-
 use bpf_abi::errno::Errno;
 use bpf_abi::exec::{HelperFn, RunCx};
 use bpf_abi::helper::ArgProto;
@@ -15,44 +9,7 @@ use smallvec::SmallVec;
 pub(super) use sealed::Code;
 use sealed::Passed;
 
-use super::TypeObject;
 use crate::helpers::args::{Arg, Cx, MemIn, Registers, SizeOrZero};
-
-/// What a run of a program of the host's own type has besides its context.
-pub(crate) struct OwnRun {
-    ty: Arc<TypeObject>,
-    /// What a helper panicked with.
-    panic: Cell<Option<Box<dyn Any + Send>>>,
-}
-
-impl fmt::Debug for OwnRun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnRun").field("ty", &self.ty).finish_non_exhaustive()
-    }
-}
-
-impl OwnRun {
-    pub(crate) const fn new(ty: Arc<TypeObject>) -> Self {
-        Self { ty, panic: Cell::new(None) }
-    }
-
-    /// What a helper panicked with, if one did.
-    pub(super) fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
-        self.panic.take()
-    }
-
-    /// Calls a helper of the host.
-    fn call(&self, at: usize, registers: [u64; 5]) -> u64 {
-        // The helper is the host's, and so is what a panic leaves half-done in it.
-        match catch_unwind(AssertUnwindSafe(|| self.ty.call(at, registers))) {
-            Ok(result) => result.unwrap_or_else(|| Errno::EINVAL.to_register()),
-            Err(panic) => {
-                self.panic.set(Some(panic));
-                0
-            }
-        }
-    }
-}
 
 /// The functions that engines call: one a helper, by its place.
 pub(super) const ENTRIES: [HelperFn; 16] = [
@@ -90,10 +47,10 @@ unsafe extern "C" fn enter<const AT: usize>(
 ) -> u64 {
     // SAFETY: [run-env] the caller's promise.
     let cx = unsafe { Cx::of(run) };
-    cx.env()
-        .own
-        .as_ref()
-        .map_or_else(|| Errno::EINVAL.to_register(), |own| own.call(AT, [r1, r2, r3, r4, r5]))
+    let env = cx.env();
+    let Some(own) = &env.own else { return Errno::EINVAL.to_register() };
+    let result = env.panic.call(|| own.call(AT, [r1, r2, r3, r4, r5]));
+    result.map_or(0, |result| result.unwrap_or_else(|| Errno::EINVAL.to_register()))
 }
 
 /// Bytes that a program hands to a helper of the host: a pointer and a length, two of its arguments.

@@ -9,8 +9,6 @@ mod helper;
 pub use call::{Caller, OwnProgram};
 pub use helper::{Bytes, HostArg, HostHelper, HostRet};
 
-pub(crate) use helper::OwnRun;
-
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
