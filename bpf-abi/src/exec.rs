@@ -7,7 +7,7 @@ use std::any::Any;
 use std::ffi::c_void;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::errno::Errno;
 use crate::id::ProgId;
@@ -118,6 +118,51 @@ impl ProbeArgs {
     /// What the header says.
     pub const fn of_header(header: u64) -> Self {
         Self { count: header.to_le_bytes()[0], returned: header.to_le_bytes()[1] != 0 }
+    }
+}
+
+/// Keeps a probe from running inside of itself: on which CPUs it runs now, and how often it was passed
+/// over because it did.
+///
+/// The layout of what there is for a CPU is fixed, since compiled code looks at it in place.
+///
+/// Linux: `active` of `struct bpf_prog`, `misses` of `struct bpf_prog_stats`.
+#[derive(Debug)]
+pub struct ProbeGuard {
+    cpus: Box<[CpuGuard]>,
+}
+
+/// What a [`ProbeGuard`] has for one CPU: only the thread on that CPU writes it.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct CpuGuard {
+    /// Whether the probe runs there: 1, or 0.
+    pub active: AtomicU32,
+    /// How often it was passed over there.
+    pub misses: AtomicU64,
+}
+
+impl CpuGuard {
+    /// Where compiled code finds [`active`](Self::active), in bytes.
+    pub const ACTIVE_OFFSET: usize = std::mem::offset_of!(Self, active);
+    /// Where compiled code finds [`misses`](Self::misses), in bytes.
+    pub const MISSES_OFFSET: usize = std::mem::offset_of!(Self, misses);
+}
+
+impl ProbeGuard {
+    /// For a probe that runs on so many CPUs.
+    pub fn new(cpus: u32) -> Arc<Self> {
+        Arc::new(Self { cpus: (0..cpus).map(|_| CpuGuard::default()).collect() })
+    }
+
+    /// What there is for each CPU, by its number.
+    pub const fn cpus(&self) -> &[CpuGuard] {
+        &self.cpus
+    }
+
+    /// How often the probe was passed over. Linux: `recursion_misses`.
+    pub fn misses(&self) -> u64 {
+        self.cpus.iter().map(|cpu| cpu.misses.load(Ordering::Relaxed)).sum()
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bpf_abi::exec::{ProbeArgs, RunCx};
+use bpf_abi::exec::{ProbeArgs, ProbeGuard, RunCx};
 use bpf_isa::Pc;
 
 use crate::atomic::pointer;
@@ -26,7 +26,16 @@ enum Kind {
     /// Another program's main function runs in its place, and counts its tail calls afresh.
     Replaced(Callee),
     /// Programs run before and after it.
-    Probed { args: u8, before: Vec<Callee>, after: Vec<Callee> },
+    Probed { args: u8, before: Vec<Probe>, after: Vec<Probe> },
+}
+
+/// A program that is run before or after a function, unless it runs on that CPU already.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The program.
+    pub program: Callee,
+    /// Knows whether it runs.
+    pub guard: Arc<ProbeGuard>,
 }
 
 /// A program that is run instead of a function, or around it: by its main function.
@@ -90,7 +99,7 @@ impl Detour {
     }
 
     /// `before` and `after` run around the function, and see so many of its arguments.
-    pub fn probed(args: u8, before: Vec<Callee>, after: Vec<Callee>) -> Arc<Self> {
+    pub fn probed(args: u8, before: Vec<Probe>, after: Vec<Probe>) -> Arc<Self> {
         Arc::new(Self { kind: Kind::Probed { args: args.min(5), before, after } })
     }
 
@@ -124,19 +133,50 @@ impl Detour {
                 let mut words = Words::new(*count, args);
                 for probe in before {
                     // SAFETY: [run-context] by the caller; a probe expects the arguments' address.
-                    unsafe { afresh(probe, cx, words.context()) }?;
+                    unsafe { guarded(probe, cx, words.context()) }?;
                 }
                 // SAFETY: [run-context] by the caller.
                 let result = unsafe { program.call_body(cx, function, args) }?;
+                // SAFETY: [run-context] the run waits.
+                if unsafe { (*cx).thrown } != 0 {
+                    // An exception passes through: nobody sees the function return.
+                    return Ok(result);
+                }
                 words.returned(*count, result);
                 for probe in after {
                     // SAFETY: [run-context] as before.
-                    unsafe { afresh(probe, cx, words.context()) }?;
+                    unsafe { guarded(probe, cx, words.context()) }?;
                 }
                 Ok(result)
             }
         }
     }
+}
+
+/// Runs a probe, unless it runs on this CPU already: then that is counted.
+///
+/// # Safety
+///
+/// As for [`afresh`].
+#[expect(unsafe_code, reason = "runs a program with arguments by their addresses")]
+unsafe fn guarded(probe: &Probe, cx: *mut RunCx, args: [u64; 5]) -> Result<(), Fault> {
+    // SAFETY: [run-context] the run waits.
+    let cpu = unsafe { (*cx).cpu };
+    // Only this thread is on this CPU, so nobody else writes what there is for it.
+    let guard = usize::try_from(cpu).ok().and_then(|cpu| probe.guard.cpus().get(cpu));
+    if let Some(guard) = guard {
+        if guard.active.load(Ordering::Relaxed) != 0 {
+            guard.misses.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        guard.active.store(1, Ordering::Relaxed);
+    }
+    // SAFETY: [run-context] by the caller.
+    let ran = unsafe { afresh(&probe.program, cx, args) };
+    if let Some(guard) = guard {
+        guard.active.store(0, Ordering::Relaxed);
+    }
+    ran.map(|_| ())
 }
 
 /// Runs a program's main function with a count of tail calls of its own.

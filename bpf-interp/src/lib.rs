@@ -16,7 +16,7 @@ mod native;
 mod plain;
 
 pub use call::{Interp, PrepareError, PrepareErrorKind};
-pub use detour::{Callee, Detour};
+pub use detour::{Callee, Detour, Probe};
 pub use fault::{Action, BadAccess, Fault, FaultKind, Wrong};
 pub use memory::{Checked, Permission};
 pub use native::{CALLED, JUMPED_TO};

@@ -295,6 +295,15 @@ pub struct Callee {
     pub keep: std::sync::Arc<dyn std::any::Any + Send + Sync>,
 }
 
+/// A program that a thunk calls before or after a function, unless it runs on that CPU already.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The program.
+    pub program: Callee,
+    /// Knows whether it runs.
+    pub guard: std::sync::Arc<bpf_abi::exec::ProbeGuard>,
+}
+
 /// Code that an entry slot may lead to: on this target there is none.
 #[derive(Debug)]
 pub enum Thunk {}
@@ -329,12 +338,7 @@ impl Jit {
     /// # Errors
     ///
     /// There is no `Jit` to call this on.
-    pub const fn probes(
-        &self,
-        _: Probed,
-        _: &[Callee],
-        _: &[Callee],
-    ) -> Result<Thunk, CompileError> {
+    pub const fn probes(&self, _: Probed, _: &[Probe], _: &[Probe]) -> Result<Thunk, CompileError> {
         match *self {}
     }
 

@@ -50,13 +50,13 @@ pub use crate::{
     checked::CheckedProgram,
     jit::{Compiled, Jit, JitOptions, SlotMode},
     slot::{EntrySlot, SlotState},
-    thunk::{Callee, Probed, Thunk},
+    thunk::{Callee, Probe, Probed, Thunk},
 };
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub use crate::absent::{
     CacheStats, Callee, CheckedProgram, CodeCache, Compiled, EntrySlot, Jit, JitOptions, NATIVE,
-    Probed, SlotMode, SlotState, Thunk,
+    Probe, Probed, SlotMode, SlotState, Thunk,
 };
 
 pub use crate::error::{CacheError, CompileError};

@@ -11,9 +11,12 @@
 //!   rbp -32    ... the arguments as registers held them, for the function itself
 //!   rbp -72    to -32: the arguments as probes see them, then the returned value
 //!   rbp -80    how many arguments there are, and whether there is a returned value
+//!   rbp -88    what guards the probe that runs, on this CPU
 //! ```
 //!
-//! Every probe counts its tail calls from zero, and the function goes on counting where it was.
+//! Every probe counts its tail calls from zero, and the function goes on counting where it was. A probe
+//! that runs on this CPU already is passed over, and that is counted. Probes behind the function do not
+//! run if an exception passes through it.
 //!
 //! The code that enters the interpreter has the same frame. It may stand in a program array: then it
 //! is jumped to as a body is, behind where it sets up its frame pointer, and when the interpreter comes
@@ -23,7 +26,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use bpf_abi::exec::{InterpFn, ProbeArgs, ProgEntry, RunCx};
+use bpf_abi::exec::{CpuGuard, InterpFn, ProbeArgs, ProbeGuard, ProgEntry, RunCx};
 
 use crate::code::Chunk;
 use crate::error::CompileError;
@@ -44,6 +47,7 @@ const RUN: i32 = -16;
 const RESULT: i32 = -24;
 const WORDS: i32 = -72;
 const HEADER: i32 = WORDS - 8;
+const GUARD: i32 = HEADER - 8;
 const KEPT: i32 = -128;
 const FRAME: i32 = 128;
 
@@ -99,6 +103,15 @@ pub struct Callee {
     pub keep: Arc<dyn Any + Send + Sync>,
 }
 
+/// A program that a thunk calls before or after a function, unless it runs on that CPU already.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The program.
+    pub program: Callee,
+    /// Knows whether it runs. Invariant: it has all CPUs that the function runs on.
+    pub guard: Arc<ProbeGuard>,
+}
+
 impl fmt::Debug for Callee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Callee({:#x})", self.address)
@@ -123,13 +136,16 @@ impl Jit {
     pub fn probes(
         &self,
         function: Probed,
-        before: &[Callee],
-        after: &[Callee],
+        before: &[Probe],
+        after: &[Probe],
     ) -> Result<Thunk, CompileError> {
         let mut code = Assembler::default();
         code.probes(function, before, after);
-        let keep = before.iter().chain(after).map(|callee| Arc::clone(&callee.keep));
-        self.place(code, keep.collect())
+        let kept = |probe: &Probe| {
+            let guard: Arc<dyn Any + Send + Sync> = Arc::<ProbeGuard>::clone(&probe.guard);
+            [Arc::clone(&probe.program.keep), guard]
+        };
+        self.place(code, before.iter().chain(after).flat_map(kept).collect())
     }
 
     /// Makes code that runs an extension with a count of tail calls of its own.
@@ -181,6 +197,17 @@ impl Jit {
     }
 }
 
+/// The binary logarithm of the distance between what there is for one CPU and for the next.
+const GUARD_SHIFT: u8 = 6;
+
+const _: () = assert!(size_of::<CpuGuard>() == 1 << GUARD_SHIFT);
+
+/// An offset that fits into a displacement of one byte.
+const fn small(offset: usize) -> u8 {
+    assert!(offset < 128, "small structures");
+    offset.to_le_bytes()[0]
+}
+
 /// Machine code being written.
 #[derive(Debug, Default)]
 struct Assembler {
@@ -190,7 +217,7 @@ struct Assembler {
 }
 
 impl Assembler {
-    fn probes(&mut self, function: Probed, before: &[Callee], after: &[Callee]) {
+    fn probes(&mut self, function: Probed, before: &[Probe], after: &[Probe]) {
         let (arity, args) = (usize::from(function.arity.min(5)), i32::from(function.args.min(5)));
         self.enter(FRAME);
         self.store(COUNT, R15);
@@ -206,7 +233,7 @@ impl Assembler {
         }
         self.store_number(HEADER, ProbeArgs::header(function.args.min(5), false));
         for probe in before {
-            self.probe(probe.address);
+            self.probe(probe);
         }
         for (number, reg) in (0..).zip(&ARGS[..arity]) {
             self.load(*reg, KEPT + 8 * number);
@@ -219,12 +246,19 @@ impl Assembler {
             return;
         }
         self.call(function.body);
+        self.load(RSI, RUN);
+        // cmp dword [rsi + thrown], 0; je
+        self.bytes(&[0x83, 0x7e, small(RunCx::THROWN_OFFSET), 0, 0x74]);
+        let goes_on = self.short_jump();
+        self.leave();
+        self.bytes(&[0xc3]);
+        self.land(goes_on);
         self.store(COUNT, R15);
         self.store(RESULT, RAX);
         self.store(WORDS + 8 * args, RAX);
         self.store_number(HEADER, ProbeArgs::header(function.args.min(5), true));
         for probe in after {
-            self.probe(probe.address);
+            self.probe(probe);
         }
         self.load(RAX, RESULT);
         self.load(R15, COUNT);
@@ -269,14 +303,35 @@ impl Assembler {
         self.bytes(&[0xc3]);
     }
 
-    /// Calls a probe with the address of the arguments and the run.
-    fn probe(&mut self, address: u64) {
+    /// Calls a probe with the address of the arguments and the run, unless it runs on this CPU.
+    fn probe(&mut self, probe: &Probe) {
+        let (active, misses) = (small(CpuGuard::ACTIVE_OFFSET), small(CpuGuard::MISSES_OFFSET));
+        self.load(RSI, RUN);
+        // mov eax, [rsi + cpu]; shl rax, shift; mov rcx, guard; add rax, rcx
+        self.bytes(&[0x8b, 0x46, small(RunCx::CPU_OFFSET)]);
+        self.bytes(&[0x48, 0xc1, 0xe0, GUARD_SHIFT, 0x48, 0xb9]);
+        let cpus = probe.guard.cpus().as_ptr().expose_provenance() as u64;
+        self.bytes(&cpus.to_le_bytes());
+        self.bytes(&[0x48, 0x01, 0xc8]);
+        // cmp dword [rax + active], 0; jne
+        self.bytes(&[0x83, 0x78, active, 0, 0x75]);
+        let runs = self.short_jump();
+        // mov dword [rax + active], 1
+        self.bytes(&[0xc7, 0x40, active, 1, 0, 0, 0]);
+        self.store(GUARD, RAX);
         // lea rdi, [rbp + WORDS]
         self.bytes(&[0x48, 0x8d, 0x7d]);
         self.displacement(WORDS);
         debug_assert_eq!((ARGS[0], ARGS[1]), (RDI, RSI));
-        self.load(RSI, RUN);
-        self.call_afresh(address);
+        self.call_afresh(probe.program.address);
+        self.load(RAX, GUARD);
+        // mov dword [rax + active], 0; jmp
+        self.bytes(&[0xc7, 0x40, active, 0, 0, 0, 0, 0xeb]);
+        let over = self.short_jump();
+        self.land(runs);
+        // inc qword [rax + misses]
+        self.bytes(&[0x48, 0xff, 0x40, misses]);
+        self.land(over);
     }
 
     fn call_afresh(&mut self, address: u64) {
@@ -312,6 +367,18 @@ impl Assembler {
         self.bytes(&[0x48, 0xc7, 0x45]);
         self.displacement(at);
         self.bytes(&number.to_le_bytes());
+    }
+
+    /// The displacement of a jump, of one byte; where it is, for [`land`](Self::land).
+    fn short_jump(&mut self) -> usize {
+        self.bytes(&[0]);
+        self.code.len()
+    }
+
+    /// Has a jump lead here.
+    fn land(&mut self, from: usize) {
+        let distance = i8::try_from(self.code.len() - from).expect("what is jumped over is short");
+        self.code[from - 1] = distance.cast_unsigned();
     }
 
     fn call(&mut self, address: u64) {

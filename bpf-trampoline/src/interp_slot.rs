@@ -89,8 +89,11 @@ impl ThunkBuilder for InterpProbes {
     fn thunk(&self, chain: &Chain<Probe>, _: u64) -> Result<Code, ThunkError> {
         let programs = |kind| {
             let probes = chain.probes(kind).iter();
-            let callee = |probe: &Probe| probe.code.keep().downcast_ref::<Callee>().cloned();
-            let all: Option<Vec<_>> = probes.map(callee).collect();
+            let of = |probe: &Probe| {
+                let program = probe.code.keep().downcast_ref::<Callee>()?.clone();
+                Some(bpf_interp::Probe { program, guard: Arc::clone(&probe.guard) })
+            };
+            let all: Option<Vec<_>> = probes.map(of).collect();
             all.ok_or_else(|| ThunkError("a probe of compiled functions".into()))
         };
         let (before, after) = (programs(ProbeKind::Entry)?, programs(ProbeKind::Exit)?);

@@ -104,15 +104,18 @@ pub struct JitProbes {
 impl ThunkBuilder for JitProbes {
     #[expect(unsafe_code, reason = "vouches for the code")]
     fn thunk(&self, chain: &Chain<Probe>, body: u64) -> Result<Code, ThunkError> {
-        let callees = |kind| {
-            let callee = |probe: &Probe| Callee {
-                address: probe.code.address(),
-                keep: Arc::clone(probe.code.keep()),
+        let probes = |kind| {
+            let probe = |probe: &Probe| bpf_jit::Probe {
+                program: Callee {
+                    address: probe.code.address(),
+                    keep: Arc::clone(probe.code.keep()),
+                },
+                guard: Arc::clone(&probe.guard),
             };
-            chain.probes(kind).iter().map(callee).collect::<Vec<_>>()
+            chain.probes(kind).iter().map(probe).collect::<Vec<_>>()
         };
         let function = Probed { body, arity: self.arity, args: self.args };
-        let (before, after) = (callees(ProbeKind::Entry), callees(ProbeKind::Exit));
+        let (before, after) = (probes(ProbeKind::Entry), probes(ProbeKind::Exit));
         let thunk = self.jit.probes(function, &before, &after).map_err(failed)?;
         // SAFETY: [slot-target] it calls the function's own body with its own arguments, and the
         // probes as whoever vouched for them said; it keeps them.

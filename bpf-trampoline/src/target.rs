@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bpf_abi::exec::ProbeGuard;
 use bpf_abi::id::ProgId;
 
 use crate::chain::{Chain, ProbeKind};
@@ -36,6 +37,8 @@ pub struct Probe {
     pub program: ProgId,
     /// What a thunk calls.
     pub code: Code,
+    /// Keeps it from running inside of itself.
+    pub guard: Arc<ProbeGuard>,
 }
 
 /// A program is attached once to a function, whatever its code.
@@ -321,7 +324,7 @@ mod tests {
     }
 
     fn probe(n: u32) -> Probe {
-        Probe { program: ProgId(n), code: code(0x5000) }
+        Probe { program: ProgId(n), code: code(0x5000), guard: ProbeGuard::new(1) }
     }
 
     struct World {

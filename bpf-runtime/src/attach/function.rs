@@ -152,6 +152,7 @@ impl Program {
             }
             self.refused(&reason, errno)
         };
+        let probe = |code| Probe { program: self.id(), code, guard: self.object.guard() };
         let attached = match program.object.code() {
             Code::Jit(compiled) => {
                 let jit = self.runtime.shared.engines.jit().ok_or_else(missing)?;
@@ -173,7 +174,7 @@ impl Program {
                         // SAFETY: [slot-target] the verifier judged it by the arguments of the
                         // function.
                         let code = unsafe { JitSlot::probe(own) };
-                        target.probe(kind, Probe { program: self.id(), code }, &builder)
+                        target.probe(kind, probe(code), &builder)
                     }
                 }
             }
@@ -186,7 +187,7 @@ impl Program {
                         let builder: Arc<dyn ThunkBuilder> = Arc::new(InterpProbes { args });
                         // SAFETY: [slot-target] as above.
                         let code = unsafe { InterpSlot::probe(own) };
-                        target.probe(kind, Probe { program: self.id(), code }, &builder)
+                        target.probe(kind, probe(code), &builder)
                     }
                 }
             }

@@ -4,11 +4,13 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bpf_abi::errno::Errno;
-use bpf_abi::exec::{Engine, EntryHolder, ProgArrayOwner, ProgCounters, ProgEntry, Runnable};
+use bpf_abi::exec::{
+    Engine, EntryHolder, ProbeGuard, ProgArrayOwner, ProgCounters, ProgEntry, Runnable,
+};
 use bpf_abi::id::{MapId, ProgId};
 use bpf_abi::image::Image;
 use bpf_abi::limits::OBJ_NAME_LEN;
@@ -73,6 +75,8 @@ pub(crate) struct ProgramObject {
     pub(crate) loaded_for: Mutex<Option<LoadedFor>>,
     /// The entries of its functions that somebody attached to.
     pub(crate) targets: Mutex<BTreeMap<usize, Arc<Target>>>,
+    /// Keeps it from running inside of itself, if it was a probe.
+    guard: OnceLock<Arc<ProbeGuard>>,
     /// Whether it is in program arrays, or functions of it are replaced.
     pub(crate) gate: Arc<ProgramGate>,
     /// One for each slot of a program array that it is in.
@@ -137,6 +141,8 @@ pub struct ProgramInfo {
     pub run_count: u64,
     /// How long these runs took, in nanoseconds.
     pub run_time_ns: u64,
+    /// How often it was to run as a probe on a CPU where it was running, and did not.
+    pub recursion_misses: u64,
 }
 
 /// What a program has done.
@@ -238,6 +244,7 @@ impl ProgramObject {
             owner,
             loaded_for: Mutex::new(loaded_for),
             targets: Mutex::default(),
+            guard: OnceLock::new(),
             gate: ProgramGate::new(),
             memberships: Mutex::default(),
             code: Some(code),
@@ -252,6 +259,11 @@ impl ProgramObject {
     #[inline(always)]
     fn prepared(&self) -> &Prepared {
         self.code.as_ref().expect("code is taken out when the program is dropped, and not before")
+    }
+
+    /// What keeps it from running inside of itself as a probe.
+    pub(crate) fn guard(&self) -> Arc<ProbeGuard> {
+        Arc::clone(self.guard.get_or_init(|| ProbeGuard::new(self.cpus.count())))
     }
 
     /// What the engine made of it; compiles it if that is to be done.
@@ -446,6 +458,7 @@ impl Program {
             loaded: object.loaded,
             run_count: object.runs.get(),
             run_time_ns: object.run_time.get(),
+            recursion_misses: object.guard.get().map_or(0, |guard| guard.misses()),
         }
     }
 

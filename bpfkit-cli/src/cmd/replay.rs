@@ -243,6 +243,12 @@ impl Report<'_> {
         if let Some(first) = first_skipped {
             text.push_str(&format!("{skipped} packets not run: {first}\n"));
         }
+        for program in self.programs() {
+            let misses = program.info().recursion_misses;
+            if misses > 0 {
+                text.push_str(&format!("{}: recursion_misses {misses}\n", program.name()));
+            }
+        }
         for object in self.objects() {
             text.push_str(&maps::text(object, &self.loaded.runtime, self.args.map_entries)?);
         }
@@ -277,6 +283,7 @@ impl Report<'_> {
                     "runs": counts.runs,
                     "tail_calls": counts.tail_calls,
                     "fallen_through": counts.fallen_through,
+                    "recursion_misses": program.info().recursion_misses,
                 })
             })
             .collect();
