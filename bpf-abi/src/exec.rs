@@ -196,7 +196,7 @@ pub struct ProgEntry {
 impl ProgEntry {
     /// How many bytes [`native`](Self::native) lies behind what can be called: a body sets up its
     /// frame pointer first, and who jumps to it has one set up already.
-    pub const BEHIND_CALLED: u64 = 4;
+    pub const BEHIND_CALLED: u64 = 8;
 }
 
 /// What programs in one program array must have in common.

@@ -13,7 +13,14 @@
 //! lies where it points, is for the next body to restore. What is kept so need not be read back and
 //! written again, which takes the processor as long as the rest of a tail call three times over.
 //! The count is in r15 and nowhere else, so calls between functions share it by themselves, and
-//! every body may assume that it alone changes it.
+//! every body may assume that it alone changes it. It is counted up to zero, which is compared in
+//! fewer bytes: see [`NO_TAIL_CALLS`].
+//!
+//! The prologue has saved all registers that C wants kept, so main functions that take tail calls
+//! save none ([`saves`](crate::saves)): what is neither saved nor restored makes most tail calls fit
+//! into one line of the processor's cache. A function that tail-calls returns as such a main function
+//! does, so who calls it expects nothing to be kept; and so does the code that calls an extension that
+//! takes tail calls, which stands where a function is expected that keeps its caller's registers.
 //!
 //! A program that takes no tail calls needs none of that: its main function is a C function, which
 //! saves what it changes and nothing else. It may still be jumped to by a tail call.
@@ -21,6 +28,7 @@
 #![expect(unsafe_code, reason = "the jumps into compiled code")]
 
 use bpf_abi::exec::{NativeArgs, NativeFn, RunCx};
+use bpf_abi::limits::MAX_TAIL_CALLS;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, Signature, UserExternalName};
 use cranelift_codegen::isa::CallConv;
@@ -76,6 +84,24 @@ pub(crate) fn body(function: &Function) -> Signature {
     signature(convention, usize::from(function.arity) + usize::from(function.wants_cx))
 }
 
+/// The signature of a function's body as functions of the program call it.
+///
+/// Of what keeps no register, that of the one convention that promises none and is otherwise the
+/// same: the arguments and the result are where `Tail` has them.
+pub(crate) fn called_body(function: &Function) -> Signature {
+    let mut signature = body(function);
+    if function.keeps_nothing {
+        signature.call_conv = CallConv::Winch;
+    }
+    signature
+}
+
+/// What r15 holds when no tail call has been taken; it holds 0 when no more may be.
+pub(crate) const NO_TAIL_CALLS: i8 = {
+    assert!(MAX_TAIL_CALLS < 128, "it fits into a signed byte");
+    -MAX_TAIL_CALLS.to_le_bytes()[0].cast_signed()
+};
+
 /// The signature of the main functions that tail calls jump to. C's is the same but for what is
 /// saved, and who jumps has nothing left to be saved.
 pub(crate) fn main_body() -> Signature {
@@ -115,9 +141,10 @@ pub(crate) unsafe extern "C" fn enter(ctx: u64, cx: *mut RunCx, body: u64) -> u6
         "push r12",
         "push rbx",
         "push rsi",
-        "xor r15d, r15d",
+        "mov r15, {none}",
         "call rdx",
         "pop rsi",
+        "sub r15, {none}",
         "mov [rsi + {tail_calls}], r15d",
         "pop rbx",
         "pop r12",
@@ -126,6 +153,7 @@ pub(crate) unsafe extern "C" fn enter(ctx: u64, cx: *mut RunCx, body: u64) -> u6
         "pop r15",
         "pop rbp",
         "ret",
+        none = const NO_TAIL_CALLS,
         tail_calls = const RunCx::TAIL_CALLS_OFFSET,
     )
 }
@@ -168,6 +196,7 @@ unsafe extern "C" fn enter_counting(cx: *mut RunCx, args: *const NativeArgs, add
         "push rbx",
         "push rdi",
         "mov r15d, [rdi + {tail_calls}]",
+        "add r15, {none}",
         "mov rax, rdx",
         "mov r10, rsi",
         "mov rdi, [r10]",
@@ -178,6 +207,7 @@ unsafe extern "C" fn enter_counting(cx: *mut RunCx, args: *const NativeArgs, add
         "mov r9, [r10 + 40]",
         "call rax",
         "pop rsi",
+        "sub r15, {none}",
         "mov [rsi + {tail_calls}], r15d",
         "pop rbx",
         "pop r12",
@@ -186,6 +216,7 @@ unsafe extern "C" fn enter_counting(cx: *mut RunCx, args: *const NativeArgs, add
         "pop r15",
         "pop rbp",
         "ret",
+        none = const NO_TAIL_CALLS,
         tail_calls = const RunCx::TAIL_CALLS_OFFSET,
     )
 }

@@ -18,12 +18,13 @@
 //!
 //! Jumps are arranged anew where that makes loops shorter: see [`loops`]. Tail calls are counted in
 //! place: see [`tally`]. They keep the frame pointer, and go to where the next program has set up
-//! its own: see [`FRAME`]. What cannot be taken apart stays as it is.
+//! its own: see [`FRAME`]. What they enter saves no registers: see [`saves`]. What cannot be taken
+//! apart stays as it is.
 
 use bpf_abi::exec::ProgEntry;
-use iced_x86::{Decoder, DecoderOptions, Instruction};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Register};
 
-use crate::{loops, tally};
+use crate::{loops, saves, tally};
 
 /// The line of the processor's caches, in bytes.
 pub(crate) const LINE: usize = 64;
@@ -34,16 +35,26 @@ const LONGEST_LOOP: usize = 2 * LINE;
 /// What aligns the constants behind the code.
 const DATA_ALIGN: usize = 16;
 
-/// What each body begins with, `push %rbp; mov %rsp,%rbp`, which is what a tail call does not do
-/// again: it leaves its frame but for the caller's frame pointer and its own, which are those the
-/// next program would set up, and goes to behind these bytes.
-pub(crate) const FRAME: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
+/// What each main function's body begins with, a nop and `push %rbp; mov %rsp,%rbp`, which is what a
+/// tail call does not do again: it leaves its frame but for the caller's frame pointer and its own,
+/// which are those the next program would set up, and goes to behind these bytes.
+///
+/// The nop makes slot and frame such that what follows can begin a line: see [`BEFORE_LINE`].
+pub(crate) const FRAME: [u8; 8] = [0x0f, 0x1f, 0x40, 0x00, 0x55, 0x48, 0x89, 0xe5];
+
+/// Where a main function's body is put in a line if tail calls enter it: what they enter then begins
+/// the next. A program that tail-calls after a helper returned takes five cycles if that is in one
+/// line, and six if it is not.
+pub(crate) const BEFORE_LINE: usize = LINE - FRAME.len();
+
+/// What each function's body begins with.
+const SETS_UP_FRAME: &[u8] = FRAME.split_at(4).1;
 
 const _: () = assert!(FRAME.len() as u64 == ProgEntry::BEHIND_CALLED, "entries are behind it");
 
 /// `mov %rbp,%rsp`, `pop %rbp`, and `leave`, which is both.
-const MOV_RBP_RSP: [u8; 3] = [0x48, 0x89, 0xec];
-const POP_RBP: [u8; 1] = [0x5d];
+pub(crate) const MOV_RBP_RSP: [u8; 3] = [0x48, 0x89, 0xec];
+pub(crate) const POP_RBP: [u8; 1] = [0x5d];
 const LEAVE: &[u8] = &[0xc9];
 
 /// `jmp` with a displacement of 8 bits, and with one of 32.
@@ -90,12 +101,28 @@ impl Finished {
     }
 }
 
+/// Who enters code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entered {
+    /// Those who call it.
+    ByCalls,
+    /// It is a main function's: tail calls do, past [`FRAME`].
+    AsMain {
+        /// Whether who calls it has saved what C wants kept.
+        saved: bool,
+    },
+}
+
 /// Finishes code that will lie `start` bytes into a line. `fixed` are the places of displacements
 /// that are filled in later, in order.
-pub(crate) fn finish(code: &[u8], fixed: &[usize], start: usize) -> Finished {
-    Finisher::read(code, fixed, start).and_then(|mut finisher| finisher.write(code)).unwrap_or_else(
-        || Finished { bytes: code.to_vec(), moved: vec![(0, 0)], is_finished: false },
-    )
+pub(crate) fn finish(code: &[u8], fixed: &[usize], start: usize, entered: Entered) -> Finished {
+    Finisher::read(code, fixed, start, entered)
+        .and_then(|mut finisher| finisher.write(code))
+        .unwrap_or_else(|| Finished {
+            bytes: code.to_vec(),
+            moved: vec![(0, 0)],
+            is_finished: false,
+        })
 }
 
 /// One instruction on its way.
@@ -110,6 +137,8 @@ pub(crate) struct Item {
     pub(crate) kind: Kind,
     /// Whether nothing comes after it: a jump, a return, a trap.
     pub(crate) ends_flow: bool,
+    /// Whether it reads or writes what is on the stack, other than to set up or leave the frame.
+    pub(crate) by_stack: bool,
     /// If a loop begins here: the index of its last instruction.
     pub(crate) loop_end: Option<usize>,
 }
@@ -153,7 +182,15 @@ impl Item {
 
     /// One that was not there.
     pub(crate) const fn made(kind: Kind) -> Self {
-        Self { old: None, old_len: 0, new: 0, kind, ends_flow: false, loop_end: None }
+        Self {
+            old: None,
+            old_len: 0,
+            new: 0,
+            kind,
+            ends_flow: false,
+            by_stack: false,
+            loop_end: None,
+        }
     }
 
     /// Its bytes, as they were in `code`.
@@ -164,7 +201,7 @@ impl Item {
 
 impl Finisher {
     /// Takes code apart; `None` if there is something in it that is not understood.
-    fn read(code: &[u8], fixed: &[usize], start: usize) -> Option<Self> {
+    fn read(code: &[u8], fixed: &[usize], start: usize, entered: Entered) -> Option<Self> {
         let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
         let mut insn = Instruction::default();
         let mut items = Vec::with_capacity(code.len() / 4);
@@ -196,13 +233,22 @@ impl Finisher {
                 Kind::Plain
             };
             let ends_flow = ends_flow(bytes);
-            items.push(Item { old: Some(old), old_len, new: old, kind, ends_flow, loop_end: None });
+            let by_stack = uses_stack(&insn, bytes);
+            let is = Some(old);
+            let item = Item { old: is, old_len, new: 0, kind, ends_flow, by_stack, loop_end: None };
+            items.push(item);
             if ends_flow && farthest < old + old_len {
                 break;
             }
         }
         let mut finisher = Self { items, data, start };
         finisher.link()?;
+        if let Entered::AsMain { saved } = entered {
+            if saved {
+                saves::leave_out(&mut finisher.items, 2, code);
+            }
+            finisher.begin_frame(code)?;
+        }
         let is_target = loops::targets(&finisher.items);
         finisher.keep_frames(code)?;
         finisher.leave(code, &is_target);
@@ -213,9 +259,23 @@ impl Finisher {
         Some(finisher)
     }
 
+    /// Where tail calls enter, the frame is set up by [`FRAME`].
+    fn begin_frame(&mut self, code: &[u8]) -> Option<()> {
+        code.starts_with(SETS_UP_FRAME).then_some(())?;
+        self.items.insert(0, Item::made(Kind::Written(NOPS[FRAME.len() - SETS_UP_FRAME.len()])));
+        for item in &mut self.items {
+            if let Kind::Jump { to, .. } = &mut item.kind {
+                *to += 1;
+            }
+        }
+        Some(())
+    }
+
     /// Tail calls keep the frame pointer; if nothing is below it, the stack pointer is there.
     fn keep_frames(&mut self, code: &[u8]) -> Option<()> {
-        let is_empty = !self.items.iter().any(|item| takes_room(item.bytes(code)));
+        let has_room =
+            |item: &Item| !matches!(item.kind, Kind::Gone) && takes_room(item.bytes(code));
+        let is_empty = !self.items.iter().any(has_room);
         for at in 0..self.items.len() {
             if !is_indirect_jump(self.items[at].bytes(code)) {
                 continue;
@@ -241,7 +301,7 @@ impl Finisher {
             if bytes(now) != MOV_RBP_RSP || matches!(now.kind, Kind::Gone) {
                 continue;
             }
-            if matches!(bytes(before), [0x48, 0x83 | 0x81, 0xc4, ..]) {
+            if adds_room(bytes(before)) {
                 self.items[at - 1].kind = Kind::Gone;
             }
             let next = self.items.get(at + 1).copied();
@@ -427,18 +487,40 @@ fn ends_flow(bytes: &[u8]) -> bool {
 }
 
 /// Whether the instruction is `jmp *reg`: the end of a tail call.
-const fn is_indirect_jump(bytes: &[u8]) -> bool {
+pub(crate) const fn is_indirect_jump(bytes: &[u8]) -> bool {
     matches!(*bytes, [0xff, 0xe0..=0xe7] | [0x40..=0x4f, 0xff, 0xe0..=0xe7])
 }
 
 /// Whether the instruction is `sub $N,%rsp`.
-const fn takes_room(bytes: &[u8]) -> bool {
+pub(crate) const fn takes_room(bytes: &[u8]) -> bool {
     matches!(*bytes, [0x48, 0x83 | 0x81, 0xec, ..])
+}
+
+/// Whether the instruction is `add $N,%rsp`.
+pub(crate) const fn adds_room(bytes: &[u8]) -> bool {
+    matches!(*bytes, [0x48, 0x83 | 0x81, 0xc4, ..])
+}
+
+/// Whether the instruction has to do with what is on the stack, other than with frames.
+fn uses_stack(insn: &Instruction, bytes: &[u8]) -> bool {
+    let is_of_frames = takes_room(bytes)
+        || adds_room(bytes)
+        || bytes == MOV_RBP_RSP
+        || SETS_UP_FRAME.ends_with(bytes);
+    let is_stack = |register: Register| matches!(register, Register::RSP | Register::ESP);
+    !is_of_frames
+        && (is_stack(insn.memory_base())
+            || is_stack(insn.memory_index())
+            || (0..insn.op_count()).any(|op| is_stack(insn.op_register(op))))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{DATA_ALIGN, Entered, LINE, MOV_RBP_RSP};
+
+    fn finish(code: &[u8], fixed: &[usize], start: usize) -> super::Finished {
+        super::finish(code, fixed, start, Entered::ByCalls)
+    }
 
     /// `body`, then a far `jne` back to its beginning, then `ret`.
     fn looping(before: usize, body: usize) -> Vec<u8> {

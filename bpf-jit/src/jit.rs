@@ -21,7 +21,7 @@ use crate::cache::CodeCache;
 use crate::cache::entry;
 use crate::code::{Arena, Chunk};
 use crate::error::CompileError;
-use crate::finish::{FRAME, LINE, finish};
+use crate::finish::{Entered, LINE, finish};
 use crate::input::Input;
 use crate::key::{EngineId, Key};
 use crate::layout::Layout;
@@ -193,7 +193,7 @@ impl Jit {
     pub(crate) fn translate(&self, input: &Input<'_>) -> Result<Unplaced, CompileError> {
         let layout = Layout::new(input, input.mode == Mode::Checked)?;
         let isa = &self.target(input)?.isa;
-        let mut unit = Assembly::new(input.slots);
+        let mut unit = Assembly::new(input.slots, layout.takes_tail_calls);
         generate(input, &layout, isa, |ir, part| {
             let mut cx = Context::for_function(ir);
             let code = cx.compile(&**isa, &mut ControlPlane::default());
@@ -203,10 +203,13 @@ impl Jit {
             })?;
             let relocs = code.buffer.relocs().to_vec();
             let fixed: Vec<usize> = relocs.iter().map(|reloc| reloc.offset as usize).collect();
-            let finished = finish(code.code_buffer(), &fixed, unit.body(part) % LINE);
-            if layout.takes_tail_calls && !finished.is_finished
-                || part == Part::Function(0) && !finished.bytes.starts_with(&FRAME)
-            {
+            let entered = match part {
+                Part::Function(0) => Entered::AsMain { saved: layout.takes_tail_calls },
+                Part::Function(_) | Part::Callback(_) => Entered::ByCalls,
+            };
+            let finished = finish(code.code_buffer(), &fixed, unit.body(part) % LINE, entered);
+            let must_be = layout.takes_tail_calls || part == Part::Function(0);
+            if must_be && !finished.is_finished {
                 let what = "code that tail calls cannot leave or enter".to_owned();
                 return Err(CompileError::Codegen { function: part.function(), what });
             }

@@ -40,6 +40,7 @@ const TRANSLATION: &[&str] = &[
     include_str!("lower/stale.rs"),
     include_str!("lower/throw.rs"),
     include_str!("origin.rs"),
+    include_str!("saves.rs"),
     include_str!("slot.rs"),
     include_str!("symbol.rs"),
     include_str!("tally.rs"),

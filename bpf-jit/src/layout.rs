@@ -45,6 +45,9 @@ pub(crate) struct Function {
     pub(crate) is_callback: bool,
     /// Whether it, or a function that it calls, may throw an exception.
     pub(crate) may_throw: bool,
+    /// Whether it returns with other registers than C has a function keep: what it tail-calls
+    /// returns in its place, and main functions that take tail calls keep none.
+    pub(crate) keeps_nothing: bool,
     /// How much stack it is known to use, in bytes.
     pub(crate) stack_depth: u32,
     /// Its blocks, the first one being its entry.
@@ -109,11 +112,16 @@ impl Layout {
                 is_c: false,
                 is_callback: subprog.is_callback,
                 may_throw: false,
+                keeps_nothing: false,
                 stack_depth: u32::from(subprog.stack_depth),
                 blocks: Blocks { image, subprog }.find()?,
             });
         }
         let tail_call = Insn::Call(Call::Helper(TAIL_CALL));
+        for function in &mut functions {
+            let mut places = function.blocks.iter().flat_map(|block| block.start.0..block.end.0);
+            function.keeps_nothing = places.any(|pc| image.program.get(Pc(pc)) == Some(tail_call));
+        }
         let takes_tail_calls = image.program.insns().contains(&tail_call);
         let mut layout = Self { functions, takes_tail_calls, by_start };
         layout.mark_callbacks(image)?;
@@ -121,6 +129,7 @@ impl Layout {
         layout.find_arguments(image, &subprogs)?;
         for (number, function) in layout.functions.iter_mut().enumerate() {
             function.is_c = number == 0 && !takes_tail_calls;
+            function.keeps_nothing |= number == 0 && takes_tail_calls;
             copy_latches(function);
             double_short_loops(image, function);
         }

@@ -32,6 +32,8 @@ mod thunk;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod finish;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod saves;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod loops;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod tally;

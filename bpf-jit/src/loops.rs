@@ -182,7 +182,7 @@ const fn is_no_jump(item: Item) -> bool {
 mod tests {
     use iced_x86::{Decoder, DecoderOptions, Instruction};
 
-    use crate::finish::finish;
+    use crate::finish::{Entered, finish};
 
     /// Numbers that look random and are always the same.
     struct Numbers(u64);
@@ -269,7 +269,7 @@ mod tests {
         for _ in 0..1500 {
             let count = 2 + numbers.below(30);
             let code = tangle(&mut numbers, count);
-            let finished = finish(&code, &[], 8);
+            let finished = finish(&code, &[], 8, Entered::ByCalls);
             changed += u32::from(finished.bytes.len() < code.len());
             for seed in 1..5 {
                 assert_eq!(way(&code, seed), way(&finished.bytes, seed), "{code:x?}");

@@ -1,9 +1,9 @@
-//! The count of tail calls, compared and raised where it is.
+//! The count of tail calls, tested and raised where it is.
 //!
 //! Cranelift reads and writes the register by moves of its own, and keeps them:
 //!
 //! ```text
-//!   mov %r15,%rX; cmp $33,%rX                becomes    cmp $33,%r15
+//!   mov %r15,%rX; test %rX,%rX               becomes    test %r15,%r15
 //!   mov %r15,%rX; lea 1(%rX),%rY; mov %rY,%r15          inc %r15
 //! ```
 //!
@@ -11,21 +11,13 @@
 //! next time (see `Lower::tail_call`, and `callback`, which does neither of these). The flags that
 //! `inc` changes nobody reads: Cranelift lets nothing come between who sets them and who asks.
 
-use bpf_abi::limits::MAX_TAIL_CALLS;
-
 use crate::finish::{Item, Kind};
 
-/// `cmp $33,%r15`.
-const COMPARE: &[u8] = &[0x49, 0x83, 0xff, MOST];
+/// `test %r15,%r15`.
+const TEST: &[u8] = &[0x4d, 0x85, 0xff];
 
 /// `inc %r15`.
 const RAISE: &[u8] = &[0x49, 0xff, 0xc7];
-
-/// The most tail calls, as an instruction's number.
-const MOST: u8 = {
-    assert!(MAX_TAIL_CALLS < 0x80, "it fits into a signed byte");
-    MAX_TAIL_CALLS.to_le_bytes()[0]
-};
 
 /// Rewrites the instructions. Those that jumps lead to stay.
 pub(crate) fn in_place(items: &mut [Item], is_target: &[bool], code: &[u8]) {
@@ -35,9 +27,9 @@ pub(crate) fn in_place(items: &mut [Item], is_target: &[bool], code: &[u8]) {
         if is_target[at] {
             continue;
         }
-        if compared(bytes(at)) == Some(copy) {
+        if tested(bytes(at)) == Some(copy) {
             items[at - 1].kind = Kind::Gone;
-            items[at].kind = Kind::Written(COMPARE);
+            items[at].kind = Kind::Written(TEST);
         } else if let Some((from, to)) = raised(bytes(at))
             && from == copy
             && copied_to_count(bytes(at + 1)) == Some(to)
@@ -68,10 +60,12 @@ fn copied_to_count(bytes: &[u8]) -> Option<u8> {
     }
 }
 
-/// `reg` of `cmp $33,%reg`.
-fn compared(bytes: &[u8]) -> Option<u8> {
+/// `reg` of `test %reg,%reg`.
+fn tested(bytes: &[u8]) -> Option<u8> {
     match *bytes {
-        [rex @ (0x48 | 0x49), 0x83, low @ 0xf8..=0xff, MOST] => Some((rex & 1) << 3 | low & 7),
+        [rex @ (0x48 | 0x4d), 0x85, regs @ 0xc0..=0xff] if regs >> 3 & 7 == regs & 7 => {
+            Some((rex & 1) << 3 | regs & 7)
+        }
         _ => None,
     }
 }
@@ -93,24 +87,27 @@ fn raised(bytes: &[u8]) -> Option<(u8, u8)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::finish::finish;
+    use crate::finish::{Entered, finish};
+
+    fn finished(code: &[u8]) -> Vec<u8> {
+        finish(code, &[], 0, Entered::ByCalls).bytes
+    }
 
     #[test]
-    fn the_count_is_compared_where_it_is() {
-        // mov %r15,%r9; cmp $33,%r9; ret, and the same with %rax
-        for code in [
-            [0x4d, 0x89, 0xf9, 0x49, 0x83, 0xf9, 0x21, 0xc3],
-            [0x4c, 0x89, 0xf8, 0x48, 0x83, 0xf8, 0x21, 0xc3],
-        ] {
-            assert_eq!(finish(&code, &[], 0).bytes, [0x49, 0x83, 0xff, 0x21, 0xc3]);
+    fn the_count_is_tested_where_it_is() {
+        // mov %r15,%r9; test %r9,%r9; ret, and the same with %rax
+        for code in
+            [[0x4d, 0x89, 0xf9, 0x4d, 0x85, 0xc9, 0xc3], [0x4c, 0x89, 0xf8, 0x48, 0x85, 0xc0, 0xc3]]
+        {
+            assert_eq!(finished(&code), [0x4d, 0x85, 0xff, 0xc3]);
         }
-        // Another register is compared, or with another number.
+        // Another register is tested, or two are.
         for code in [
-            [0x4d, 0x89, 0xf9, 0x49, 0x83, 0xf8, 0x21, 0xc3],
-            [0x4d, 0x89, 0xf9, 0x48, 0x83, 0xf9, 0x21, 0xc3],
-            [0x4d, 0x89, 0xf9, 0x49, 0x83, 0xf9, 0x20, 0xc3],
+            [0x4d, 0x89, 0xf9, 0x4d, 0x85, 0xd2, 0xc3],
+            [0x4d, 0x89, 0xf9, 0x48, 0x85, 0xc9, 0xc3],
+            [0x4d, 0x89, 0xf9, 0x4d, 0x85, 0xca, 0xc3],
         ] {
-            assert_eq!(finish(&code, &[], 0).bytes, code);
+            assert_eq!(finished(&code), code);
         }
     }
 
@@ -121,18 +118,18 @@ mod tests {
         // mov %r15,%rcx; add $1,%rcx; mov %rcx,%r15; ret
         let add = [0x4c, 0x89, 0xf9, 0x48, 0x83, 0xc1, 1, 0x49, 0x89, 0xcf, 0xc3];
         for code in [lea, add] {
-            assert_eq!(finish(&code, &[], 0).bytes, [0x49, 0xff, 0xc7, 0xc3]);
+            assert_eq!(finished(&code), [0x49, 0xff, 0xc7, 0xc3]);
         }
         // What is written is not what was raised.
         let other = [0x4c, 0x89, 0xf9, 0x48, 0x83, 0xc1, 1, 0x49, 0x89, 0xd7, 0xc3];
-        assert_eq!(finish(&other, &[], 0).bytes, other);
+        assert_eq!(finished(&other), other);
     }
 
     #[test]
     fn what_is_jumped_to_stays() {
-        // je to the cmp; mov %r15,%r9; cmp $33,%r9; ret
-        let code = [0x74, 3, 0x4d, 0x89, 0xf9, 0x49, 0x83, 0xf9, 0x21, 0xc3];
+        // je to the test; mov %r15,%r9; test %r9,%r9; ret
+        let code = [0x74, 3, 0x4d, 0x89, 0xf9, 0x4d, 0x85, 0xc9, 0xc3];
         let long = [&[0x0f, 0x84, 3, 0, 0, 0][..], &code[2..]].concat();
-        assert_eq!(finish(&long, &[], 0).bytes, code);
+        assert_eq!(finished(&long), code);
     }
 }

@@ -28,9 +28,12 @@ use std::sync::Arc;
 
 use bpf_abi::exec::{CpuGuard, InterpFn, ProbeArgs, ProbeGuard, ProgEntry, RunCx};
 
+use crate::abi::NO_TAIL_CALLS;
 use crate::code::Chunk;
 use crate::error::CompileError;
+use crate::finish;
 use crate::jit::{Compiled, Jit};
+use crate::saves;
 
 /// The registers that arguments are passed in, by their numbers: rdi, rsi, rdx, rcx, r8, r9.
 const ARGS: [u8; 6] = [7, 6, 2, 1, 8, 9];
@@ -50,6 +53,10 @@ const HEADER: i32 = WORDS - 8;
 const GUARD: i32 = HEADER - 8;
 const KEPT: i32 = -128;
 const FRAME: i32 = 128;
+
+/// Where what an extension does not keep lies in the frame of the code that calls it.
+const SAVED: i32 = COUNT - 32;
+const SAVED_FRAME: i32 = 48;
 
 /// A function, as the code that runs its probes must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +127,8 @@ impl fmt::Debug for Callee {
 
 impl Compiled {
     /// The program as a thunk calls it: through the slot of its main function, so that it can be
-    /// probed itself.
+    /// probed itself. If it takes tail calls, it keeps no registers, and is to be called
+    /// [so](Jit::counting_afresh).
     pub fn callee(self: &Arc<Self>) -> Callee {
         Callee { address: self.main(), keep: Arc::<Self>::clone(self) }
     }
@@ -148,16 +156,23 @@ impl Jit {
         self.place(code, before.iter().chain(after).flat_map(kept).collect())
     }
 
-    /// Makes code that runs an extension with a count of tail calls of its own.
+    /// Makes code that runs a program that takes tail calls in the place of a function, or as a
+    /// probe: with a count of tail calls of its own, and keeping the registers that it does not keep.
     ///
     /// # Errors
     ///
     /// Returns an error if there is no room for code, or if something is out of reach.
     pub fn counting_afresh(&self, extension: &Callee) -> Result<Thunk, CompileError> {
         let mut code = Assembler::default();
-        code.enter(16);
+        code.enter(SAVED_FRAME);
         code.store(COUNT, R15);
+        for (at, reg) in (SAVED..).step_by(8).zip(saves::KEPT) {
+            code.store(at, reg);
+        }
         code.call_afresh(extension.address);
+        for (at, reg) in (SAVED..).step_by(8).zip(saves::KEPT) {
+            code.load(reg, at);
+        }
         code.load(R15, COUNT);
         code.leave();
         code.bytes(&[0xc3]);
@@ -278,8 +293,9 @@ impl Assembler {
             }
         }
         self.load(RDX, RUN);
-        // mov [rdx + tail_calls], r15d
-        self.bytes(&[0x44, 0x89, 0x7a]);
+        let none = NO_TAIL_CALLS.cast_unsigned();
+        // lea ecx, [r15 - none]; mov [rdx + tail_calls], ecx
+        self.bytes(&[0x41, 0x8d, 0x4f, NO_TAIL_CALLS.unsigned_abs(), 0x89, 0x4a]);
         self.displacement(tail_calls);
         // mov rdi, program
         self.bytes(&[0x48, 0xbf]);
@@ -292,9 +308,10 @@ impl Assembler {
         self.bytes(&enter.to_le_bytes());
         self.bytes(&[0xff, 0xd0]);
         self.load(RSI, RUN);
-        // mov r15d, [rsi + tail_calls]
+        // mov r15d, [rsi + tail_calls]; add r15, none
         self.bytes(&[0x44, 0x8b, 0x7e]);
         self.displacement(tail_calls);
+        self.bytes(&[0x49, 0x83, 0xc7, none]);
         // A tail call keeps the frame pointer.
         // test rdx, rdx; je to leave; mov rsp, rbp; mov rdi, rax; jmp rdx; leave; ret
         self.bytes(&[0x48, 0x85, 0xd2, 0x74, 0x08]);
@@ -335,14 +352,16 @@ impl Assembler {
     }
 
     fn call_afresh(&mut self, address: u64) {
-        // xor r15d, r15d
-        self.bytes(&[0x45, 0x31, 0xff]);
+        // mov r15, none
+        self.bytes(&[0x49, 0xc7, 0xc7]);
+        self.bytes(&i32::from(NO_TAIL_CALLS).to_le_bytes());
         self.call(address);
     }
 
-    /// `push rbp; mov rbp, rsp; sub rsp, size`, the size being a multiple of 16.
+    /// A frame as bodies have it, and `sub rsp, size`, the size being a multiple of 16.
     fn enter(&mut self, size: i32) {
-        self.bytes(&[0x55, 0x48, 0x89, 0xe5, 0x48, 0x81, 0xec]);
+        self.bytes(&finish::FRAME);
+        self.bytes(&[0x48, 0x81, 0xec]);
         self.bytes(&size.to_le_bytes());
     }
 

@@ -10,7 +10,7 @@ use cranelift_codegen::binemit::Reloc;
 use crate::abi::Name;
 use crate::code::{Arena, Chunk};
 use crate::error::CompileError;
-use crate::finish::{FRAME, LINE};
+use crate::finish::{BEFORE_LINE, FRAME, LINE};
 use crate::jit::SlotMode;
 use crate::slot;
 
@@ -247,16 +247,23 @@ pub(crate) struct Assembly {
     pieces: Vec<Piece>,
     pub(crate) fixups: Vec<Fixup>,
     slots: SlotMode,
+    /// Where the main function's body is.
+    main: usize,
 }
 
 impl Assembly {
-    pub(crate) const fn new(slots: SlotMode) -> Self {
-        Self { bytes: Vec::new(), pieces: Vec::new(), fixups: Vec::new(), slots }
+    /// For a program that takes tail calls, or that takes none.
+    pub(crate) const fn new(slots: SlotMode, takes_tail_calls: bool) -> Self {
+        let main = if takes_tail_calls { BEFORE_LINE } else { slot::SIZE };
+        Self { bytes: Vec::new(), pieces: Vec::new(), fixups: Vec::new(), slots, main }
     }
 
     /// Where the first instruction of the next piece will be: after a slot at the beginning of a
-    /// line, so that a call meets one line.
+    /// line, so that a call meets one line; or where tail calls enter at the beginning of one.
     pub(crate) fn body(&self, part: Part) -> usize {
+        if part == Part::Function(0) {
+            return self.main;
+        }
         self.bytes.len().next_multiple_of(LINE) + part.slot_size()
     }
 
@@ -275,7 +282,7 @@ impl Assembly {
 
     /// All of it.
     pub(crate) fn finish(self, arities: Vec<u8>, is_c: bool) -> Unplaced {
-        let Self { bytes, pieces, fixups, slots } = self;
+        let Self { bytes, pieces, fixups, slots, .. } = self;
         Unplaced { bytes, pieces: pieces.into(), fixups, arities: arities.into(), is_c, slots }
     }
 }

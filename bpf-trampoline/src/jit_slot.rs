@@ -52,8 +52,8 @@ unsafe impl SlotWriter for JitSlot {
 }
 
 impl JitSlot {
-    /// An extension, as entry slots of compiled functions lead to it: its main function, or code
-    /// that has it count its tail calls afresh if it takes any.
+    /// A program in the place of compiled functions or as their probe: its main function, or code
+    /// that has it count its tail calls afresh, and keeps registers, if it takes any.
     ///
     /// # Errors
     ///
@@ -62,9 +62,9 @@ impl JitSlot {
     /// # Safety
     ///
     /// `[slot-target]`: its main function takes what the functions take whose slots are to lead to
-    /// it, and returns as they do.
+    /// it, and returns as they do; or what probes of the functions take that it is to be attached to.
     #[expect(unsafe_code, reason = "hands the obligation on")]
-    pub unsafe fn extension(
+    pub unsafe fn attached(
         jit: &Jit,
         program: Callee,
         takes_tail_calls: bool,
@@ -76,17 +76,6 @@ impl JitSlot {
         let thunk = jit.counting_afresh(&program).map_err(failed)?;
         // SAFETY: [slot-target] by the caller, since it calls what the caller vouches for.
         Ok(unsafe { Code::vouch(thunk.address(), Arc::new(thunk)) })
-    }
-
-    /// A probe, as [`JitProbes`] call it.
-    ///
-    /// # Safety
-    ///
-    /// `[slot-target]`: it takes what probes of the functions take that it is to be attached to.
-    #[expect(unsafe_code, reason = "hands the obligation on")]
-    pub unsafe fn probe(program: Callee) -> Code {
-        // SAFETY: [slot-target] by the caller.
-        unsafe { Code::vouch(program.address, program.keep) }
     }
 }
 

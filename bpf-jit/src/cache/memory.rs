@@ -75,7 +75,7 @@ mod tests {
     use crate::unplaced::{Assembly, Part};
 
     fn code(bytes: usize) -> Arc<Unplaced> {
-        let mut assembly = Assembly::new(SlotMode::Word);
+        let mut assembly = Assembly::new(SlotMode::Word, false);
         assembly.add(Part::Function(0), &vec![0x90; bytes], Vec::new());
         Arc::new(assembly.finish(vec![1], true))
     }

@@ -2,7 +2,6 @@
 
 use bpf_abi::exec::{ProgCounters, RunCx};
 use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED, THROW};
-use bpf_abi::limits::MAX_TAIL_CALLS;
 use bpf_isa::{Call, Reg, Size};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -106,7 +105,7 @@ impl Lower<'_> {
         if callee.wants_cx {
             values.push(self.cx());
         }
-        let callee = self.name(Name::Function(index(number)), abi::body(callee));
+        let callee = self.name(Name::Function(index(number)), abi::called_body(callee));
         let call = self.b.ins().call(callee, &values);
         self.b.inst_results(call)[0]
     }
@@ -127,9 +126,7 @@ impl Lower<'_> {
         };
         let (below_limit, found) = (self.b.create_block(), self.b.create_block());
         let count = self.b.ins().get_pinned_reg(I64);
-        let may =
-            self.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, count, i64::from(MAX_TAIL_CALLS));
-        self.b.ins().brif(may, below_limit, &[], miss, &[]);
+        self.b.ins().brif(count, below_limit, &[], miss, &[]);
         self.enter(below_limit);
         let entry = self.b.ins().atomic_load(I64, MemFlagsData::trusted(), slot);
         self.b.ins().brif(entry, found, &[], miss, &[]);

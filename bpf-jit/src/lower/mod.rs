@@ -105,9 +105,9 @@ pub(crate) fn callback(
     if function.wants_cx {
         args.push(params[0]);
     }
-    let body = import(&mut b, Name::Function(index(number)), abi::body(function));
+    let body = import(&mut b, Name::Function(index(number)), abi::called_body(function));
     let count = b.ins().get_pinned_reg(I64);
-    let none = b.ins().iconst(I64, 0);
+    let none = b.ins().iconst(I64, i64::from(abi::NO_TAIL_CALLS));
     b.ins().set_pinned_reg(none);
     let call = b.ins().call(body, &args);
     let result = b.inst_results(call)[0];

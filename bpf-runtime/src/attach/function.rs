@@ -158,22 +158,22 @@ impl Program {
                 let jit = self.runtime.shared.engines.jit().ok_or_else(missing)?;
                 let arity = compiled.arity(number).ok_or_else(missing)?;
                 let no_room = |error| failed(&error, Errno::ENOMEM);
+                let takes = match how {
+                    How::Extend => arity,
+                    How::Probe(_) => 1,
+                };
+                let own = self.object.called_by_code(jit, takes).map_err(no_room)?;
+                let counts = self.object.counts_tail_calls();
+                // SAFETY: [slot-target] the verifier held an extension and the function to the same
+                // type, and judged a probe by the function's arguments; each takes the run behind
+                // its arguments.
+                let code = unsafe { JitSlot::attached(jit, own, counts) };
+                let code = code.map_err(|error| failed(&error, Errno::ENOMEM))?;
                 match how {
-                    How::Extend => {
-                        let own = self.object.called_by_code(jit, arity).map_err(no_room)?;
-                        let counts = self.object.counts_tail_calls();
-                        // SAFETY: [slot-target] the verifier held the two functions to the same
-                        // type, and both take the run behind their arguments.
-                        let code = unsafe { JitSlot::extension(jit, own, counts) };
-                        target.extend(code.map_err(|error| failed(&error, Errno::ENOMEM))?)
-                    }
+                    How::Extend => target.extend(code),
                     How::Probe(kind) => {
-                        let own = self.object.called_by_code(jit, 1).map_err(no_room)?;
                         let builder: Arc<dyn ThunkBuilder> =
                             Arc::new(JitProbes { jit: jit.clone(), arity, args });
-                        // SAFETY: [slot-target] the verifier judged it by the arguments of the
-                        // function.
-                        let code = unsafe { JitSlot::probe(own) };
                         target.probe(kind, probe(code), &builder)
                     }
                 }
@@ -242,11 +242,12 @@ impl ProgramObject {
         })
     }
 
-    /// Whether it may take tail calls, which it counts in the place of a function.
+    /// Whether it may take tail calls, or has functions that do: in the place of a function it
+    /// counts them by itself.
     fn counts_tail_calls(&self) -> bool {
         // Entering the interpreter changes the register that the count is in.
         let is_interpreted = matches!(self.code(), Code::Interp(_));
-        is_interpreted || self.image.subprogs.first().is_some_and(|main| main.tail_calls)
+        is_interpreted || self.image.subprogs.iter().any(|subprog| subprog.tail_calls)
     }
 
     /// The entry of a function, made when it is first asked for.
