@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 use bpf_abi::Errno;
-use bpf_abi::map::{MapSpec, MapType};
+use bpf_abi::map::{MapInitValue, MapSpec, MapType};
 use bpf_abi::spec::{ObjectSpec, ProgramSpec, ReferenceTo};
-use bpf_oracle::kernel::{self, MapAttr, ProgAttr, TestRun};
+use bpf_oracle::kernel::{self, Btf, MapAttr, ProgAttr, TestRun};
 
 use crate::contender::{Contender, only_program};
 use crate::inputs::{self, Shape};
@@ -28,8 +28,16 @@ impl Kernel {
     }
 }
 
-/// Makes a map.
+/// Makes a map whose values are data.
 pub(crate) fn create(map: &MapSpec) -> anyhow::Result<kernel::Map> {
+    create_with(map, None)
+}
+
+/// Makes a map, and fills it with what it begins with. Its values are of a type of `btf` if that is
+/// needed to understand them.
+pub(crate) fn create_with(map: &MapSpec, btf: Option<&Btf>) -> anyhow::Result<kernel::Map> {
+    let types = (map.btf_key_type_id, map.btf_value_type_id);
+    let is_typed = map.map_type == MapType::Array && types.0 != 0 && types.1 != 0;
     let attr = MapAttr {
         name: &map.name,
         map_type: map.map_type.number(),
@@ -37,13 +45,33 @@ pub(crate) fn create(map: &MapSpec) -> anyhow::Result<kernel::Map> {
         value_size: map.value_size,
         max_entries: map.max_entries,
         flags: map.flags.bits(),
+        btf: btf.filter(|_| is_typed).map(|btf| (btf, types.0, types.1)),
         ..MapAttr::default()
     };
-    kernel::Map::create(&attr).map_err(refused(&format!("the map {}", map.name)))
+    let what = format!("the map {}", map.name);
+    let made = kernel::Map::create(&attr).map_err(refused(&what))?;
+    for init in &map.init {
+        if let MapInitValue::Bytes(value) = &init.value {
+            made.update(&init.key, value).map_err(refused(&what))?;
+        }
+    }
+    if map.frozen {
+        made.freeze().map_err(refused(&what))?;
+    }
+    Ok(made)
 }
 
 /// Loads a program whose maps have these descriptors.
 pub(crate) fn load(spec: &ProgramSpec, fds: &[i32]) -> anyhow::Result<kernel::Program> {
+    load_with(spec, fds, None)
+}
+
+/// The same with the types that tell where its functions begin.
+pub(crate) fn load_with(
+    spec: &ProgramSpec,
+    fds: &[i32],
+    btf: Option<&Btf>,
+) -> anyhow::Result<kernel::Program> {
     let mut insns = spec.insns.clone();
     for reference in &spec.references {
         let (ReferenceTo::Map(map) | ReferenceTo::MapValue(map)) = reference.to else {
@@ -60,6 +88,8 @@ pub(crate) fn load(spec: &ProgramSpec, fds: &[i32]) -> anyhow::Result<kernel::Pr
         flags: spec.flags.bits(),
         license: &spec.license,
         insns: &bytes,
+        btf,
+        func_info: btf.map_or((&[], 0), |_| (&spec.func_info.bytes, spec.func_info.rec_size)),
         ..ProgAttr::default()
     };
     let loaded = kernel::Program::load(&attr, 0);

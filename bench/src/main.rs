@@ -25,6 +25,8 @@ mod entry;
 mod replace;
 #[cfg(feature = "engines")]
 mod load;
+#[cfg(feature = "engines")]
+mod helpers;
 
 use std::process::ExitCode;
 
@@ -32,7 +34,7 @@ use anyhow::Context as _;
 
 /// What can be measured.
 const HELP: &str = "\
-usage: bpf-bench [all | verify | jit | tail | entry | replace | load] [--rounds N] [PROGRAM...]
+usage: bpf-bench [all | verify | jit | tail | entry | replace | load | helpers] [--rounds N] [PROGRAM...]
 
 all     everything below; the default
 entry   entering an empty program
@@ -44,6 +46,7 @@ jit     the programs of bench/programs on our engines, rbpf's, solana-sbpf's and
 load    from an object's bytes to the first result, beside the kernel, and what compiling takes by
         size; the last line is the geometric mean of our time over the kernel's, our compiler
         working in the background
+helpers what helpers and operations on maps take, each in a loop, beside the kernel's
 verify  how long verifying heavy programs takes us and the kernel; the last line is the
         geometric mean of our time over the kernel's
 ";
@@ -93,11 +96,13 @@ fn engines(what: &str, rounds: u32, args: &[String]) -> anyhow::Result<()> {
             tail::run(rounds)?;
             replace::run(rounds)?;
             load::run(rounds, args)?;
+            helpers::run(rounds, args)?;
             jit::run(rounds, args)
         }
         "jit" => jit::run(rounds, args),
         "tail" => tail::run(rounds),
         "load" => load::run(rounds, args),
+        "helpers" => helpers::run(rounds, args),
         "entry" => entry::run(rounds),
         "replace" => replace::run(rounds),
         _ => anyhow::bail!("nothing is called {what:?}\n\n{HELP}"),

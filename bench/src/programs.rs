@@ -24,7 +24,7 @@ pub(crate) fn named(name: &str) -> Source {
 }
 
 /// Programs that are no part of the mean: they have benchmarks of their own.
-const APART: &[&str] = &["empty", "replace", "tail"];
+const APART: &[&str] = &["empty", "helpers", "replace", "tail"];
 
 /// The programs of the mean whose names are wanted, or all; by name.
 pub(crate) fn wanted(names: &[String]) -> anyhow::Result<Vec<Source>> {

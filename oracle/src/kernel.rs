@@ -166,6 +166,15 @@ impl Map {
         }
     }
 
+    /// Passes over all records of a ring buffer: it is empty afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Returns the kernel's error, of what is no ring buffer too.
+    pub fn skip_records(&self) -> Result<(), Errno> {
+        crate::sys::skip_records(&self.file)
+    }
+
     /// Gives up changing it.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bpf_abi::errno::Errno;
 
@@ -124,5 +126,49 @@ impl Attr {
         let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
         // SAFETY: [bpf-attr] the kernel has just opened it for us, and no one else knows it.
         Ok(unsafe { File::from_raw_fd(fd) })
+    }
+}
+
+/// Sets the position of who reads a ring buffer to that of who writes.
+///
+/// Linux: the first two pages of a mapping of `BPF_MAP_TYPE_RINGBUF`.
+pub(crate) fn skip_records(ring: &File) -> Result<(), Errno> {
+    let consumer = Page::map(ring, libc::PROT_READ | libc::PROT_WRITE, 0)?;
+    let producer = Page::map(ring, libc::PROT_READ, PAGE)?;
+    consumer.word().store(producer.word().load(Ordering::Acquire), Ordering::Release);
+    Ok(())
+}
+
+/// The size of a page, in bytes.
+const PAGE: usize = 4096;
+
+/// A page of a map, shared with the kernel.
+struct Page(NonNull<AtomicU64>);
+
+impl Page {
+    fn map(file: &File, protection: i32, from: usize) -> Result<Self, Errno> {
+        let from = i64::try_from(from).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: [kernel-page] a new mapping, at an address that the kernel chooses.
+        let start = unsafe {
+            libc::mmap(ptr::null_mut(), PAGE, protection, libc::MAP_SHARED, file.as_raw_fd(), from)
+        };
+        if start == libc::MAP_FAILED {
+            let number = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            return Err(Errno(number));
+        }
+        NonNull::new(start.cast()).map(Self).ok_or(Errno::ENOMEM)
+    }
+
+    /// Its first eight bytes.
+    fn word(&self) -> &AtomicU64 {
+        // SAFETY: [kernel-page] mapped until this is dropped, and reached by atomic accesses alone.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: [kernel-page] mapped in `map`, and nobody has its address any more.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), PAGE) };
     }
 }
