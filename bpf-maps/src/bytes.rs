@@ -142,12 +142,32 @@ impl<'a> SharedBytes<'a> {
     pub fn copy_to(self, out: &mut [u8]) {
         let len = self.len.min(out.len());
         let Some(out) = out.get_mut(..len) else { return };
-        for (chunk, word) in out.chunks_mut(WORD).zip(self.words) {
-            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
-            if let Some(bytes) = bytes.get(..chunk.len()) {
-                chunk.copy_from_slice(bytes);
-            }
+        let (chunks, rest) = out.as_chunks_mut::<WORD>();
+        let last = self.words.get(chunks.len());
+        for (chunk, word) in chunks.iter_mut().zip(self.words) {
+            *chunk = word.load(Ordering::Relaxed).to_le_bytes();
         }
+        if let Some(word) = last.filter(|_| !rest.is_empty()) {
+            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            rest.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        }
+    }
+
+    /// Copies those from `at` on, if there are as many as `out` holds.
+    pub fn read_at(self, at: usize, out: &mut [u8]) -> Option<()> {
+        if at.checked_add(out.len())? > self.len {
+            return None;
+        }
+        let (mut word, mut skip) = (at / WORD, at % WORD);
+        let mut rest = out;
+        while !rest.is_empty() {
+            let bytes = self.words.get(word)?.load(Ordering::Relaxed).to_le_bytes();
+            let (now, later) = rest.split_at_mut(rest.len().min(WORD - skip));
+            now.copy_from_slice(bytes.get(skip..skip + now.len())?);
+            rest = later;
+            (word, skip) = (word + 1, 0);
+        }
+        Some(())
     }
 
     /// A copy of them.
@@ -162,8 +182,12 @@ impl<'a> SharedBytes<'a> {
     pub(crate) fn copy_from(self, bytes: &[u8]) {
         let len = self.len.min(bytes.len());
         let bytes = bytes.get(..len).unwrap_or_default();
-        for (chunk, word) in bytes.chunks(WORD).zip(self.words) {
-            word.store(word_of(chunk), Ordering::Relaxed);
+        let (chunks, rest) = bytes.as_chunks::<WORD>();
+        for (chunk, word) in chunks.iter().zip(self.words) {
+            word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+        }
+        if let Some(word) = self.words.get(chunks.len()).filter(|_| !rest.is_empty()) {
+            word.store(word_of(rest), Ordering::Relaxed);
         }
     }
 
@@ -294,6 +318,23 @@ mod tests {
                 assert_eq!(value.to_vec(), expected, "{len} bytes at {offset}");
             }
         }
+    }
+
+    #[test]
+    fn any_part_can_be_read() {
+        let memory = Memory::new(4, 64).unwrap();
+        let value = SharedBytes::new(&memory, 29);
+        let bytes: Vec<u8> = (1..=29).collect();
+        value.copy_from(&bytes);
+        for at in 0..=29 {
+            for len in 0..=29 - at {
+                let mut out = vec![0; len];
+                assert_eq!(value.read_at(at, &mut out), Some(()));
+                assert_eq!(out, bytes[at..at + len]);
+            }
+            assert_eq!(value.read_at(at, &mut vec![0; 30 - at]), None);
+        }
+        assert_eq!(value.read_at(usize::MAX, &mut [0]), None);
     }
 
     #[test]

@@ -14,6 +14,15 @@ use crate::host::{Batch, BatchKinds, Host};
 use crate::shape::{MapCore, MapShape};
 use crate::types::prog_array::ProgArray;
 
+/// Whether to go on to the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// Yes.
+    On,
+    /// No.
+    Stop,
+}
+
 /// A map, as everything above this crate sees it.
 ///
 /// There are two sides to it. *Programs* look values up in place and change them there; they
@@ -117,6 +126,16 @@ pub trait Map: Any + Debug + Send + Sync {
     fn peek(&self, out: &mut [u8]) -> Result<(), MapError> {
         let _ = out;
         Err(self.shape().cannot("peek", Errno::EOPNOTSUPP))
+    }
+
+    /// Hands the addresses of key and value of each entry to `each`, one after the other, and returns
+    /// how many; `None` if programs cannot go through maps of this type.
+    ///
+    /// Entries may come and go meanwhile. One that is replaced or removed may be handed out or not,
+    /// and what its addresses lead to may be another entry's by then, as in the kernel.
+    fn visit(&self, cpu: CpuId, each: &mut dyn FnMut(u64, u64) -> Go) -> Option<u64> {
+        let _ = (cpu, each);
+        None
     }
 
     /// The size of a value on the host's side, in bytes.

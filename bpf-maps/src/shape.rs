@@ -48,6 +48,11 @@ impl MapShape {
         }
     }
 
+    /// Whether all of a value is data.
+    pub const fn is_plain(&self) -> bool {
+        self.spin_lock.is_none() && self.fields.is_none()
+    }
+
     /// The size of a key.
     pub(crate) const fn key_len(&self) -> usize {
         self.key_size as usize

@@ -33,6 +33,7 @@ const UNSAFE: &[&str] = &[
     "bpf-trampoline/src/target.rs",
     "bpf-runtime/src/attach/function.rs",
     "bpf-runtime/src/enter.rs",
+    "bpf-runtime/src/helpers/args/bytes.rs",
     "bpf-runtime/src/helpers/args/dynptr.rs",
     "bpf-runtime/src/helpers/args/iter.rs",
     "bpf-runtime/src/helpers/args/object.rs",

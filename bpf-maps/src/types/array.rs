@@ -1,5 +1,7 @@
 //! Arrays: values at indices, all there from the beginning; one each, or one each a CPU.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use bpf_abi::Errno;
 use bpf_abi::map::{MapFlags, MapLayout, UpdateFlags};
 
@@ -7,7 +9,7 @@ use crate::bytes::{Memory, SharedBytes, WORD};
 use crate::cpu::CpuId;
 use crate::error::MapError;
 use crate::host::BatchKinds;
-use crate::map::Map;
+use crate::map::{Go, Map};
 use crate::percpu::PercpuValues;
 use crate::shape::{MapCore, MapShape};
 use crate::world::World;
@@ -68,6 +70,10 @@ impl Map for Array {
 
     fn lookup(&self, _: CpuId, key: &[u8]) -> Option<SharedBytes<'_>> {
         self.value(self.shape().index(key).ok()?)
+    }
+
+    fn visit(&self, _: CpuId, each: &mut dyn FnMut(u64, u64) -> Go) -> Option<u64> {
+        Some(visit(self.shape(), each, |index| self.value(index)))
     }
 
     fn update(
@@ -138,6 +144,10 @@ impl Map for PercpuArray {
         self.values.value(cpu, index)
     }
 
+    fn visit(&self, cpu: CpuId, each: &mut dyn FnMut(u64, u64) -> Go) -> Option<u64> {
+        Some(visit(self.shape(), each, |index| self.values.value(cpu, index)))
+    }
+
     fn update(
         &self,
         cpu: CpuId,
@@ -177,6 +187,23 @@ impl Map for PercpuArray {
     fn batch_kinds(&self) -> BatchKinds {
         BatchKinds::LOOKUP | BatchKinds::UPDATE
     }
+}
+
+/// Hands out the address of each index, which programs only read, and that of its value.
+fn visit<'a>(
+    shape: &MapShape,
+    each: &mut dyn FnMut(u64, u64) -> Go,
+    value: impl Fn(u32) -> Option<SharedBytes<'a>>,
+) -> u64 {
+    let key = AtomicU32::new(0);
+    let at = std::ptr::from_ref(&key).expose_provenance() as u64;
+    for index in 0..shape.max_entries {
+        key.store(index, Ordering::Relaxed);
+        if value(index).is_none_or(|value| each(at, value.addr()) == Go::Stop) {
+            return u64::from(index) + 1;
+        }
+    }
+    u64::from(shape.max_entries)
 }
 
 /// Whether an array may be updated so: all its entries are there already.

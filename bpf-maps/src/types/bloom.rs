@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use bpf_abi::Errno;
 use bpf_abi::map::{MapFlags, UpdateFlags};
 
-use crate::bytes::Memory;
+use crate::bytes::{Memory, low};
 use crate::cpu::CpuId;
 use crate::error::MapError;
 use crate::map::Map;
 use crate::shape::{MapCore, MapShape};
-use crate::types::hash::hash;
+use crate::types::hash::hash_wide;
 use crate::world::World;
 
 /// Bits, some of them set for each value. Linux: `bloom_filter_map_ops`.
@@ -44,9 +44,11 @@ impl Bloom {
 
     /// The bits of a value: a word and a bit in it.
     fn places(&self, value: &[u8]) -> impl Iterator<Item = (usize, u64)> {
-        let hashes = (0..self.hashes).map(|nth| hash(self.seed.wrapping_add(nth.into()), value));
-        hashes.map(|hash| {
-            let bit = hash & self.mask;
+        // As good as so many hashes are the multiples of one, added to another.
+        let hash = hash_wide(self.seed, value);
+        let (first, step) = (low(hash), low(hash >> 32) | 1);
+        (0..self.hashes).map(move |nth| {
+            let bit = first.wrapping_add(step.wrapping_mul(nth.into())) & self.mask;
             (bit as usize / 64, 1 << (bit % 64))
         })
     }

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use bpf_abi::map::{HashLayout, MapFlags, MapLayout, MapType, UpdateFlags};
 
-use crate::bytes::{Memory, SharedBytes, WORD, low, word_of};
+use crate::bytes::{Memory, SharedBytes, WORD, low, word_of, words_of};
 use crate::cpu::CpuId;
 use crate::error::MapError;
 use crate::host::{Batch, BatchKinds};
-use crate::map::Map;
+use crate::map::{Go, Map};
 use crate::percpu::PercpuValues;
 use crate::shape::{MapCore, MapShape};
 use crate::slab::{ElemId, Link, Slab};
@@ -457,6 +457,29 @@ impl Map for Hash {
         self.remove(key, |_| {})
     }
 
+    fn visit(&self, cpu: CpuId, each: &mut dyn FnMut(u64, u64) -> Go) -> Option<u64> {
+        let table = &self.table;
+        // Who changes the map at each step could lead us round and round.
+        let most = u64::from(table.slab.count()) * 2;
+        let mut count = 0;
+        for bucket in 0..table.buckets() {
+            let mut link = table.first(bucket);
+            while let Some(elem) = link.elem().filter(|_| count < most) {
+                // Its entry may be gone when we are back.
+                link = table.slab.next(elem);
+                let value = match &self.percpu {
+                    Some(values) => values.value(cpu, elem.0)?,
+                    None => table.slab.value(elem),
+                };
+                count += 1;
+                if each(table.slab.key(elem).addr(), value.addr()) == Go::Stop {
+                    return Some(count);
+                }
+            }
+        }
+        Some(count)
+    }
+
     fn host_value_size(&self) -> usize {
         self.percpu.as_ref().map_or(self.shape().value_len(), PercpuValues::host_value_size)
     }
@@ -537,14 +560,20 @@ fn fold(a: u64, b: u64) -> u64 {
     a.wrapping_mul(b) ^ (product >> 64) as u64
 }
 
-/// Mixes bytes into 32 bits. Different seeds make hashes that have nothing to do with each other.
+/// Mixes bytes into 64 bits. Different seeds make hashes that have nothing to do with each other.
+#[inline]
+pub(crate) fn hash_wide(seed: u64, key: &[u8]) -> u64 {
+    let mut state = seed ^ (key.len() as u64).wrapping_mul(ODD);
+    for word in words_of(key) {
+        state = fold(state ^ word ^ OTHER, ODD).wrapping_add(seed);
+    }
+    fold(state, 0xe703_7ed1_a0b4_28db)
+}
+
+/// Mixes bytes into 32 bits: see [`hash_wide`].
 #[inline]
 pub(crate) fn hash(seed: u64, key: &[u8]) -> u32 {
-    let mut state = seed ^ (key.len() as u64).wrapping_mul(ODD);
-    for chunk in key.chunks(WORD) {
-        state = fold(state ^ word_of(chunk) ^ OTHER, ODD).wrapping_add(seed);
-    }
-    let state = fold(state, 0xe703_7ed1_a0b4_28db);
+    let state = hash_wide(seed, key);
     low(state ^ state >> 32)
 }
 

@@ -37,11 +37,22 @@ pub(crate) struct LpmTrie {
     core: MapCore,
     nodes: Nodes,
     root: AtomicU32,
-    /// The lock of writers, and how many entries there are.
-    count: Mutex<u32>,
+    writer: Mutex<Writer>,
     free: Arc<Mutex<VecDeque<NodeId>>>,
     cpus: Cpus,
 }
+
+/// What whoever changes the trie holds.
+#[derive(Debug, Default)]
+struct Writer {
+    /// How many entries there are.
+    count: u32,
+    /// Nodes out of the trie, which are given up together.
+    retired: Vec<NodeId>,
+}
+
+/// How many nodes are given up together: what it takes to do so is shared by them.
+const TOGETHER: usize = 64;
 
 /// The number of a node, from 1; 0 is none.
 type NodeId = u32;
@@ -70,8 +81,8 @@ const INNER: u64 = 1 << 32;
 impl Nodes {
     fn new(shape: &MapShape) -> Result<Self, MapError> {
         // A trie of n entries has fewer than n inner nodes; as many again may be waiting for a
-        // grace period.
-        let count = u64::from(shape.max_entries) * 3 + 64;
+        // grace period, or to be given up.
+        let count = u64::from(shape.max_entries) * 3 + 64 + TOGETHER as u64;
         let data_len = shape.key_len() - 4;
         let width = 2 + words_for(data_len) + words_for(shape.value_len());
         let words = count.saturating_mul(width as u64);
@@ -177,6 +188,18 @@ enum Slot {
     Child(NodeId, Side),
 }
 
+/// Where a prefix is, or would be.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    slot: Slot,
+    /// The slot of the node that `slot` is in.
+    above: Option<Slot>,
+    /// How many bits the node in `slot` has in common with the prefix.
+    common: u32,
+    /// Whether there is an entry of exactly this prefix.
+    is_exact: bool,
+}
+
 impl LpmTrie {
     /// An empty trie.
     pub(crate) fn new(shape: MapShape, world: &World) -> Result<Self, MapError> {
@@ -185,7 +208,7 @@ impl LpmTrie {
             core: MapCore::new(shape),
             nodes,
             root: AtomicU32::new(0),
-            count: Mutex::new(0),
+            writer: Mutex::default(),
             free: Arc::default(),
             cpus: world.cpus().clone(),
         })
@@ -268,35 +291,27 @@ impl LpmTrie {
         best
     }
 
-    /// The way down to where this prefix is or would be: the slots, the last one its own, and
-    /// how many bits the node there has in common with it. The lock is held.
-    fn descend(&self, prefix: Prefix<'_>) -> (Vec<Slot>, u32) {
-        let mut way = vec![Slot::Root];
-        let mut slot = Slot::Root;
+    /// Goes down to where this prefix is or would be, and tells `pass` the slots on the way, its own
+    /// the last. The lock is held.
+    fn descend(&self, prefix: Prefix<'_>, mut pass: impl FnMut(Slot)) -> Found {
+        let mut found = Found { slot: Slot::Root, above: None, common: 0, is_exact: false };
         loop {
-            let node = self.get(slot);
+            pass(found.slot);
+            let node = self.get(found.slot);
             if node == 0 {
-                return (way, 0);
+                found.common = 0;
+                return found;
             }
-            let common = self.common(node, prefix);
+            found.common = self.common(node, prefix);
             let length = self.nodes.length(node);
-            if common != length || length == prefix.length {
-                return (way, common);
+            if found.common != length || length == prefix.length {
+                let is_as_long = found.common == prefix.length && length == prefix.length;
+                found.is_exact = is_as_long && !self.nodes.is_inner(node);
+                return found;
             }
-            slot = Slot::Child(node, prefix.side_at(length));
-            way.push(slot);
+            found.above = Some(found.slot);
+            found.slot = Slot::Child(node, prefix.side_at(length));
         }
-    }
-
-    /// The slot of exactly this prefix, with the way to it. The lock is held.
-    fn exact(&self, prefix: Prefix<'_>) -> Option<(Vec<Slot>, NodeId)> {
-        let (way, common) = self.descend(prefix);
-        let node = self.get(*way.last()?);
-        let is_it = node != 0
-            && common == prefix.length
-            && self.nodes.length(node) == prefix.length
-            && !self.nodes.is_inner(node);
-        is_it.then_some((way, node))
     }
 
     fn take_node(&self) -> Result<NodeId, MapError> {
@@ -310,9 +325,13 @@ impl LpmTrie {
     }
 
     /// Frees a node that is out of the trie, once no program stands on it.
-    fn free_node(&self, node: NodeId) {
-        let free = Arc::clone(&self.free);
-        self.cpus.defer(move || hold(&free).push_back(node));
+    fn free_node(&self, writer: &mut Writer, node: NodeId) {
+        writer.retired.push(node);
+        if writer.retired.len() >= TOGETHER {
+            let retired = std::mem::take(&mut writer.retired);
+            let free = Arc::clone(&self.free);
+            self.cpus.defer(move || hold(&free).extend(retired));
+        }
     }
 
     fn prefix<'a>(&self, key: &'a [u8]) -> Result<Prefix<'a>, MapError> {
@@ -328,11 +347,12 @@ impl LpmTrie {
     /// Puts a new node into the trie, in the slot where the descent ended.
     fn insert(
         &self,
-        slot: Slot,
-        common: u32,
+        writer: &mut Writer,
+        found: Found,
         prefix: Prefix<'_>,
         new: NodeId,
     ) -> Result<(), MapError> {
+        let Found { slot, common, .. } = found;
         let there = self.get(slot);
         if there == 0 {
             self.set(slot, new);
@@ -349,14 +369,14 @@ impl LpmTrie {
                 self.nodes.set_child(new, side, child);
             }
             self.set(slot, new);
-            self.free_node(there);
+            self.free_node(writer, there);
         } else if common == prefix.length {
             // Shorter than what is there, which becomes its child.
             self.nodes.set_child(new, old.side_at(common), there);
             self.set(slot, new);
         } else {
             // They part: an inner node stands for what they have in common.
-            let inner = self.take_node().inspect_err(|_| self.free_node(new))?;
+            let inner = self.take_node().inspect_err(|_| self.free_node(writer, new))?;
             self.nodes.fill(inner, INNER, Prefix { length: common, data: prefix.data });
             let side = prefix.side_at(common);
             self.nodes.set_child(inner, side, new);
@@ -366,26 +386,26 @@ impl LpmTrie {
         Ok(())
     }
 
-    /// Takes a node out of the trie, whose way this is.
-    fn remove(&self, way: &[Slot], node: NodeId) {
-        let (Some(slot), children) = (way.last(), self.nodes.children(node)) else { return };
-        match children {
+    /// Takes the node that was found out of the trie.
+    fn remove(&self, writer: &mut Writer, found: Found) {
+        let node = self.get(found.slot);
+        match self.nodes.children(node) {
             [0, 0] => {
                 // Its parent, if inner, has only one child left and is of no more use.
-                if let Slot::Child(parent, side) = *slot
+                if let Slot::Child(parent, side) = found.slot
                     && self.nodes.is_inner(parent)
-                    && let Some(above) = way.iter().rev().nth(1)
+                    && let Some(above) = found.above
                 {
-                    self.set(*above, self.nodes.child(parent, side.other()));
-                    self.free_node(parent);
+                    self.set(above, self.nodes.child(parent, side.other()));
+                    self.free_node(writer, parent);
                 } else {
-                    self.set(*slot, 0);
+                    self.set(found.slot, 0);
                 }
-                self.free_node(node);
+                self.free_node(writer, node);
             }
             [child, 0] | [0, child] => {
-                self.set(*slot, child);
-                self.free_node(node);
+                self.set(found.slot, child);
+                self.free_node(writer, node);
             }
             [_, _] => self.nodes.set_inner(node),
         }
@@ -436,55 +456,60 @@ impl Map for LpmTrie {
             return Err(MapError::OperationFlags(flags));
         }
         let prefix = self.prefix(key)?;
-        let mut count = hold(&self.count);
-        let is_old = self.exact(prefix).is_some();
+        let writer = &mut *hold(&self.writer);
+        let found = self.descend(prefix, |_| ());
+        let is_old = found.is_exact;
         if is_old && flags == UpdateFlags::NOEXIST {
             return Err(MapError::Exists);
         }
         if !is_old && flags == UpdateFlags::EXIST {
             return Err(MapError::NotFound);
         }
-        if !is_old && *count >= self.shape().max_entries {
+        if !is_old && writer.count >= self.shape().max_entries {
             return Err(MapError::NoSpace);
         }
         let new = self.take_node()?;
         self.nodes.fill(new, 0, prefix);
         self.nodes.value(new).copy_from(value);
-        let (way, common) = self.descend(prefix);
-        let slot = way.last().copied().unwrap_or(Slot::Root);
-        self.insert(slot, common, prefix, new)?;
-        *count += u32::from(!is_old);
+        self.insert(writer, found, prefix, new)?;
+        writer.count += u32::from(!is_old);
         Ok(())
     }
 
     fn delete(&self, key: &[u8]) -> Result<(), MapError> {
         let prefix = self.prefix(key)?;
-        let mut count = hold(&self.count);
-        let (way, node) = self.exact(prefix).ok_or(MapError::NotFound)?;
-        self.remove(&way, node);
-        *count -= 1;
+        let writer = &mut *hold(&self.writer);
+        let found = self.descend(prefix, |_| ());
+        if !found.is_exact {
+            return Err(MapError::NotFound);
+        }
+        self.remove(writer, found);
+        writer.count -= 1;
         Ok(())
     }
 
     fn read(&self, key: &[u8], out: &mut [u8], _: UpdateFlags) -> Result<(), MapError> {
         let prefix = self.prefix(key).map_err(|_| MapError::NotFound)?;
         // The host runs on no CPU, so nothing but the lock keeps nodes.
-        let _guard = hold(&self.count);
+        let _guard = hold(&self.writer);
         let node = self.find(prefix).ok_or(MapError::NotFound)?;
         self.nodes.value(node).copy_to(out);
         Ok(())
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), MapError> {
-        let _guard = hold(&self.count);
+        let _guard = hold(&self.writer);
         let root = self.get(Slot::Root);
         if root == 0 {
             return Err(MapError::NotFound);
         }
-        let found = key.and_then(Prefix::of).filter(|prefix| prefix.is_valid());
-        let node = match found.and_then(|prefix| self.exact(prefix)) {
-            Some((way, _)) => self.successor(&way).ok_or(MapError::NotFound)?,
-            None => self.leftmost(root),
+        let prefix = key.and_then(Prefix::of).filter(|prefix| prefix.is_valid());
+        let mut way = Vec::new();
+        let found = prefix.map(|prefix| self.descend(prefix, |slot| way.push(slot)));
+        let node = if found.is_some_and(|found| found.is_exact) {
+            self.successor(&way).ok_or(MapError::NotFound)?
+        } else {
+            self.leftmost(root)
         };
         let (length, data) = next.split_at_mut(4);
         length.copy_from_slice(&self.nodes.length(node).to_le_bytes());

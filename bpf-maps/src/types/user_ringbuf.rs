@@ -9,6 +9,7 @@ use bpf_abi::map::UpdateFlags;
 
 use crate::cpu::CpuId;
 use crate::error::MapError;
+pub use crate::map::Go;
 use crate::map::Map;
 use crate::shape::{MapCore, MapShape};
 use crate::sync::hold;
@@ -87,15 +88,6 @@ impl UserRingBuf {
         samples.bytes -= room(sample.len());
         Some(sample)
     }
-}
-
-/// Whether to read the next sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Go {
-    /// Yes.
-    On,
-    /// No.
-    Stop,
 }
 
 impl Map for UserRingBuf {

@@ -37,29 +37,19 @@ helper! {
         if flags != 0 {
             return Err(Errno::EINVAL);
         }
-        let shape = map.map().shape();
-        let key_memory = Memory::new(shape.key_size as usize);
-        let mut key: Option<Vec<u8>> = None;
-        let mut count = 0;
-        let most = u64::from(shape.max_entries);
-        while count < most {
-            let mut next = vec![0; shape.key_size as usize];
-            if map.map().next_key(key.as_deref(), &mut next).is_err() {
-                break;
+        let mut failed = Ok(());
+        let mut each = |key, value| {
+            match cx.call(callback_fn, [map.register(), key, value, callback_ctx.0]) {
+                Ok(0) => Go::On,
+                Ok(_) => Go::Stop,
+                Err(errno) => {
+                    failed = Err(errno);
+                    Go::Stop
+                }
             }
-            let value = map.map().lookup_addr(CpuId(cx.cpu()), &next);
-            key_memory.write(0, &next).ok_or(Errno::EINVAL)?;
-            key = Some(next);
-            if value == 0 {
-                continue;
-            }
-            count += 1;
-            let args = [map.register(), key_memory.address(), value, callback_ctx.0];
-            if cx.call(callback_fn, args)? != 0 {
-                break;
-            }
-        }
-        Ok(count)
+        };
+        let count = map.map().visit(CpuId(cx.cpu()), &mut each);
+        failed.and(count.ok_or(Errno::EINVAL))
     }
 }
 

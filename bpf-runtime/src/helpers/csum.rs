@@ -10,12 +10,12 @@ helper! {
     /// Computes the difference that replacing the bytes `from` by the bytes `to` makes to the
     /// checksum `seed`: ones' complement sums, folded to 16 bits. Either may be empty.
     28 Any => fn csum_diff(_cx, from: MemInOrNull<'a>, _from_size: SizeOrZero, to: MemInOrNull<'a>, _to_size: SizeOrZero, seed: u32) -> Result<u64, Errno> {
-        let (from, to) = (from.0.copy(), to.0.copy());
+        let of = |bytes: MemInOrNull<'_>| bytes.0.with(sum);
         // Ones' complement: to take a sum away is to add its complement.
-        let sum = match (from.is_empty(), to.is_empty()) {
-            (false, false) => add(add(sum(&to), seed), !sum(&from)),
-            (true, false) => add(sum(&to), seed),
-            (false, true) => !add(sum(&from), !seed),
+        let sum = match (from.0.len() == 0, to.0.len() == 0) {
+            (false, false) => add(add(of(to), seed), !of(from)),
+            (true, false) => add(of(to), seed),
+            (false, true) => !add(of(from), !seed),
             (true, true) => seed,
         };
         Ok(u64::from(fold(sum)))
@@ -66,11 +66,13 @@ helper! {
 /// The sum of 16-bit words, in the byte order of memory, not folded below 32 bits; zeros stand for
 /// the bytes that the last word lacks.
 fn sum(bytes: &[u8]) -> u32 {
-    bytes.chunks(4).fold(0, |all, chunk| {
-        let mut word = [0; 4];
-        word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-        add(all, u32::from_le_bytes(word))
-    })
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut last = [0; 4];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    // Carries gather in the upper half: programs have far fewer than 2^32 words.
+    let all: u64 = words.iter().map(|word| u64::from(u32::from_le_bytes(*word))).sum();
+    let all = all + u64::from(u32::from_le_bytes(last));
+    add(low(all), low(all >> 32))
 }
 
 /// Ones' complement addition.

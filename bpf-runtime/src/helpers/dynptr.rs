@@ -60,7 +60,7 @@ helper! {
     /// Copies the bytes at `src` to `offset` of a dynptr. `flags` are those of `skb_store_bytes`
     /// if it is of a packet in the network stack, and must be 0 otherwise.
     202 Any => fn dynptr_write(cx, dst: AnyDynptr<'a>, offset: u32, src: MemIn<'a>, _len: SizeOrZero, flags: u64) -> Result<(), Errno> {
-        dst.get().write(cx, offset, &src.copy(), flags)
+        src.with(|bytes| dst.get().write(cx, offset, bytes, flags))
     }
 }
 

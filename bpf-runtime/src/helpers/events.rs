@@ -54,7 +54,8 @@ helper! {
     /// reader) or 2 (wake it in any case).
     130 Any => fn ringbuf_output(_cx, ringbuf: MapRef<'a>, data: MemIn<'a>, _size: SizeOrZero, flags: u64) -> Result<(), Errno> {
         let wakeup = Wakeup::from_bits_retain(flags);
-        ring(ringbuf)?.output(&data.copy(), wakeup).map_err(|error| error.errno())
+        let ring = ring(ringbuf)?;
+        data.with(|data| ring.output(data, wakeup)).map_err(|error| error.errno())
     }
 }
 

@@ -61,9 +61,13 @@ helper! {
 
 /// Copies bytes, or writes zeros.
 fn read(cx: Cx<'_>, dst: &mut MemOut<'_>, from: u64) -> Result<(), Errno> {
-    let found = bytes(cx, from, dst.len());
-    dst.fill(found.as_deref().unwrap_or_default());
-    found.map(drop).ok_or(Errno::EFAULT)
+    dst.make(|out| {
+        let found = bytes_to(cx, from, out);
+        if found.is_none() {
+            out.fill(0);
+        }
+        found.ok_or(Errno::EFAULT)
+    })
 }
 
 /// Copies a string and its end mark; writes zeros if it is not there.
@@ -80,11 +84,17 @@ fn read_string(cx: Cx<'_>, dst: &mut MemOut<'_>, from: u64) -> Result<u64, Errno
 
 /// A copy of the bytes at an address, if it is known that they are there.
 pub(super) fn bytes(cx: Cx<'_>, address: u64, len: usize) -> Option<Vec<u8>> {
-    if let Some(found) = cx.stack(address, len) {
-        return Some(found);
+    let mut out = vec![0; len];
+    bytes_to(cx, address, &mut out).map(|()| out)
+}
+
+/// Copies the bytes at an address, if it is known that they are there.
+fn bytes_to(cx: Cx<'_>, address: u64, out: &mut [u8]) -> Option<()> {
+    if cx.stack(address, out).is_some() {
+        return Some(());
     }
     let env = cx.env();
-    let end = address.checked_add(len as u64)?;
+    let end = address.checked_add(out.len() as u64)?;
     let inside = |start: u64, size: usize| {
         let at = address.checked_sub(start)?;
         (end <= start + size as u64).then_some(())?;
@@ -96,7 +106,7 @@ pub(super) fn bytes(cx: Cx<'_>, address: u64, len: usize) -> Option<Vec<u8>> {
         Place::Skb(skb) => &skb.context,
     };
     if let Some(at) = inside(context.address(), context.len()) {
-        return Some(context.copy(at, len));
+        return context.read(at, out);
     }
     let frame = match &env.place {
         Place::Bytes(_) => None,
@@ -106,11 +116,9 @@ pub(super) fn bytes(cx: Cx<'_>, address: u64, len: usize) -> Option<Vec<u8>> {
     if let Some(frame) = frame
         && let Some(at) = inside(frame.address(0), frame.capacity())
     {
-        let mut out = vec![0; len];
-        frame.peek(at, &mut out)?;
-        return Some(out);
+        return frame.peek(at, out);
     }
-    env.shared.registry.read_map_memory(address, len)
+    env.shared.registry.read_map_memory(address, out)
 }
 
 /// A copy of the string at an address, without its end mark, cut to `most` bytes, if it is

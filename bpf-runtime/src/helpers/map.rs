@@ -21,25 +21,26 @@ helper! {
     ///
     /// `flags` is 0 (`BPF_ANY`), 1 (`BPF_NOEXIST`: only a new key) or 2 (`BPF_EXIST`: only an old
     /// one), with 4 (`BPF_F_LOCK`) under the value's lock.
-    2 Any => fn map_update_elem(cx, map: MapRef<'a>, key: Key, value: Value, flags: u64) -> Result<(), Errno> {
-        let flags = UpdateFlags::from_bits_retain(flags);
-        map.map().update(CpuId(cx.cpu()), &key.0, &value.0, flags).map_err(|error| error.errno())
+    2 Any => fn map_update_elem(cx, map: MapRef<'a>, key: Key<'a>, value: Value<'a>, flags: u64) -> Result<(), Errno> {
+        let (flags, cpu) = (UpdateFlags::from_bits_retain(flags), CpuId(cx.cpu()));
+        let update = |key: &[u8]| value.0.with(|value| map.map().update(cpu, key, value, flags));
+        key.0.with(update).map_err(|error| error.errno())
     }
 }
 
 helper! {
     /// Removes the entry at `key` from `map`.
-    3 Any => fn map_delete_elem(_cx, map: MapRef<'a>, key: Key) -> Result<(), Errno> {
-        map.map().delete(&key.0).map_err(|error| error.errno())
+    3 Any => fn map_delete_elem(_cx, map: MapRef<'a>, key: Key<'a>) -> Result<(), Errno> {
+        key.0.with(|key| map.map().delete(key)).map_err(|error| error.errno())
     }
 }
 
 helper! {
     /// Adds `value` to a `map` without keys. `flags` is 0, or 2 (`BPF_EXIST`) to drop the oldest
     /// value of a full queue or stack.
-    87 Any => fn map_push_elem(_cx, map: MapRef<'a>, value: Value, flags: u64) -> Result<(), Errno> {
+    87 Any => fn map_push_elem(_cx, map: MapRef<'a>, value: Value<'a>, flags: u64) -> Result<(), Errno> {
         let flags = UpdateFlags::from_bits_retain(flags);
-        map.map().push(&value.0, flags).map_err(|error| error.errno())
+        value.0.with(|value| map.map().push(value, flags)).map_err(|error| error.errno())
     }
 }
 
@@ -47,10 +48,7 @@ helper! {
     /// Writes the next value of a `map` without keys to `value`, and removes it.
     88 Any => fn map_pop_elem(_cx, map: MapRef<'a>, value: ValueOut<'a>) -> Result<(), Errno> {
         let ValueOut(mut out) = value;
-        let mut bytes = vec![0; out.len()];
-        let popped = map.map().pop(&mut bytes).map_err(|error| error.errno());
-        out.write(&bytes);
-        popped
+        out.make(|value| map.map().pop(value)).map_err(|error| error.errno())
     }
 }
 
@@ -59,10 +57,7 @@ helper! {
     /// `value` may be in it.
     89 Any => fn map_peek_elem(_cx, map: MapRef<'a>, value: ValueOut<'a>) -> Result<(), Errno> {
         let ValueOut(mut out) = value;
-        let mut bytes = out.copy().to_vec();
-        let peeked = map.map().peek(&mut bytes).map_err(|error| error.errno());
-        out.write(&bytes);
-        peeked
+        out.change(|value| map.map().peek(value)).map_err(|error| error.errno())
     }
 }
 

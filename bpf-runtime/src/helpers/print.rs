@@ -1,6 +1,7 @@
 //! Formatting as the kernel's `printf` family does it for programs.
 
 use bpf_abi::errno::Errno;
+use smallvec::SmallVec;
 
 use super::args::{Cx, MemIn, MemInOrNull, MemWriteOrNull, Size, SizeOrZero, Text, Unchecked};
 use super::define::helper;
@@ -60,18 +61,20 @@ fn terminated(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// An array of eight-byte numbers; at most twelve.
-fn numbers(data: MemInOrNull<'_>) -> Result<Vec<u64>, Errno> {
-    let bytes = data.0.copy();
-    if !bytes.len().is_multiple_of(8) || bytes.len() > 12 * 8 {
+fn numbers(data: MemInOrNull<'_>) -> Result<SmallVec<[u64; 12]>, Errno> {
+    if !data.0.len().is_multiple_of(8) || data.0.len() > 12 * 8 {
         return Err(Errno::EINVAL);
     }
-    let (words, _) = bytes.as_chunks::<8>();
-    Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+    let words = |bytes: &[u8]| {
+        let (words, _) = bytes.as_chunks::<8>();
+        words.iter().map(|word| u64::from_le_bytes(*word)).collect()
+    };
+    Ok(data.0.with(words))
 }
 
 /// Formats; a format that is not allowed is an error, whatever the arguments.
 fn format_all(cx: Cx<'_>, format: &[u8], args: &[u64]) -> Result<Vec<u8>, Errno> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(128);
     let mut args = args.iter().copied();
     let mut rest = format;
     while let Some((byte, others)) = rest.split_first() {
@@ -219,7 +222,7 @@ impl ConversionOf {
         };
         match conversion.kind {
             Kind::Unsigned => {
-                conversion.pad("", number.to_string().as_bytes(), conversion.zeros, out);
+                conversion.pad("", Digits::new(number, 10).get(), conversion.zeros, out);
             }
             Kind::Signed => {
                 let signed = match len {
@@ -232,14 +235,16 @@ impl ConversionOf {
                     (_, _, true) => " ",
                     _ => "",
                 };
-                let digits = signed.unsigned_abs().to_string();
-                conversion.pad(sign, digits.as_bytes(), conversion.zeros, out);
+                let digits = Digits::new(signed.unsigned_abs(), 10);
+                conversion.pad(sign, digits.get(), conversion.zeros, out);
             }
             Kind::Hex { upper: false } => {
-                conversion.pad("", format!("{number:x}").as_bytes(), conversion.zeros, out);
+                conversion.pad("", Digits::new(number, 16).get(), conversion.zeros, out);
             }
             Kind::Hex { upper: true } => {
-                conversion.pad("", format!("{number:X}").as_bytes(), conversion.zeros, out);
+                let mut digits = Digits::new(number, 16);
+                digits.bytes.make_ascii_uppercase();
+                conversion.pad("", digits.get(), conversion.zeros, out);
             }
             Kind::Char => conversion.pad("", &[value.to_le_bytes()[0]], false, out),
             Kind::Pointer => {
@@ -261,6 +266,38 @@ impl ConversionOf {
                 conversion.pad("", parts.join(":").as_bytes(), false, out);
             }
         }
+    }
+}
+
+/// A number's digits.
+#[derive(Clone, Copy, Debug)]
+struct Digits {
+    bytes: [u8; Self::MOST],
+    /// How many of the bytes are none.
+    unused: usize,
+}
+
+impl Digits {
+    /// The most that a number has: in base 10.
+    const MOST: usize = 20;
+
+    /// Those in base 10 or 16.
+    fn new(number: u64, base: u8) -> Self {
+        let mut digits = Self { bytes: [b'0'; Self::MOST], unused: Self::MOST };
+        let mut rest = number;
+        loop {
+            let value = u8::try_from(rest % u64::from(base)).unwrap_or(0);
+            digits.unused -= 1;
+            digits.bytes[digits.unused] = if value < 10 { b'0' + value } else { b'a' - 10 + value };
+            rest /= u64::from(base);
+            if rest == 0 {
+                return digits;
+            }
+        }
+    }
+
+    fn get(&self) -> &[u8] {
+        &self.bytes[self.unused..]
     }
 }
 

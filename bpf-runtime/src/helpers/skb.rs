@@ -11,7 +11,7 @@ helper! {
     /// checksum that the hardware took) and 2 (forget the hash).
     9 Skb => fn skb_store_bytes(cx, _skb: Ctx, offset: u32, from: MemIn<'a>, _len: Size, flags: u64) -> Result<(), Errno> {
         let skb = cx.env().skb().ok_or(Errno::EINVAL)?;
-        store(skb, offset as usize, &from.copy(), flags)
+        from.with(|bytes| store(skb, offset as usize, bytes, flags))
     }
 }
 
@@ -55,13 +55,13 @@ helper! {
 /// Copies bytes, or zeros if they are not there.
 fn load(to: MemOut<'_>, read: impl FnOnce(&mut [u8]) -> Option<()>) -> Result<(), Errno> {
     let mut to = to;
-    let mut bytes = vec![0; to.len()];
-    let found = read(&mut bytes).ok_or(Errno::EFAULT);
-    if found.is_err() {
-        bytes.fill(0);
-    }
-    to.write(&bytes);
-    found
+    to.make(|bytes| {
+        let found = read(bytes).ok_or(Errno::EFAULT);
+        if found.is_err() {
+            bytes.fill(0);
+        }
+        found
+    })
 }
 
 helper! {
@@ -102,7 +102,7 @@ helper! {
     73 Skb => fn lwt_push_encap(cx, _skb: Ctx, r#type: u32, hdr: MemIn<'a>, _len: Size) -> Result<(), Errno> {
         const IP: u32 = 2;
         let skb = cx.env().skb().ok_or(Errno::EINVAL)?;
-        if r#type == IP { skb.push_ip(&hdr.copy()) } else { Err(Errno::EINVAL) }
+        if r#type == IP { hdr.with(|hdr| skb.push_ip(hdr)) } else { Err(Errno::EINVAL) }
     }
 }
 

@@ -12,18 +12,18 @@ helper! {
     /// Compares the string `s1`, of `s1_sz` bytes at most, with the constant string `s2`:
     /// negative, zero or positive, as `s1` is less, equal or greater.
     182 Any => fn strncmp(_cx, s1: MemIn<'a>, _s1_sz: Size, s2: Text) -> i64 {
-        let left = s1.copy();
-        let ends = |byte: Option<u8>| byte.unwrap_or(0);
-        for (i, byte) in left.iter().enumerate() {
-            let other = ends(s2.0.get(i).copied());
-            match byte.cmp(&other) {
-                Ordering::Less => return -1,
-                Ordering::Greater => return 1,
-                Ordering::Equal if *byte == 0 => return 0,
-                Ordering::Equal => {}
+        s1.with(|left| {
+            let right = s2.0.iter().copied().chain(std::iter::once(0));
+            for (byte, other) in left.iter().zip(right) {
+                match byte.cmp(&other) {
+                    Ordering::Less => return -1,
+                    Ordering::Greater => return 1,
+                    Ordering::Equal => {}
+                }
             }
-        }
-        0
+            // What is compared ends where either ends: in the same byte, since all before are equal.
+            0
+        })
     }
 }
 
@@ -34,7 +34,7 @@ helper! {
     105 Any => fn strtol(_cx, buf: MemIn<'a>, _buf_len: Size, flags: u64, res: NumberOut<'a>) -> Result<u64, Errno> {
         let mut res = res;
         res.set(0);
-        let parsed = parse(&buf.copy(), flags)?;
+        let parsed = buf.with(|text| parse(text, flags))?;
         let value = if parsed.negative {
             0_i64.checked_sub_unsigned(parsed.magnitude).ok_or(Errno::ERANGE)?
         } else {
@@ -50,7 +50,7 @@ helper! {
     106 Any => fn strtoul(_cx, buf: MemIn<'a>, _buf_len: Size, flags: u64, res: NumberOut<'a>) -> Result<u64, Errno> {
         let mut res = res;
         res.set(0);
-        let parsed = parse(&buf.copy(), flags)?;
+        let parsed = buf.with(|text| parse(text, flags))?;
         if parsed.negative {
             return Err(Errno::EINVAL);
         }

@@ -33,10 +33,11 @@ helper! {
 
 helper! {
     /// Returns the number of ticks since boot: here one every four milliseconds, and as in Linux
-    /// counted from five minutes before the counter's lower half overflows.
+    /// counted from five minutes before the counter's lower half overflows. The clock that it is
+    /// read from moves in ticks too.
     118 Any => fn jiffies64(cx) -> u64 {
         const TICK: u64 = 4_000_000;
         const FIRST: u64 = (-300 * 250_i32).cast_unsigned() as u64;
-        FIRST + cx.env().shared.clock.now(Timer::Monotonic) / TICK
+        FIRST + cx.env().shared.clock.now(Timer::Coarse) / TICK
     }
 }

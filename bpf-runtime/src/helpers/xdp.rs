@@ -2,7 +2,7 @@
 
 use bpf_abi::errno::Errno;
 
-use super::args::{Ctx, MemIn, MemOut, Size};
+use super::args::{Ctx, MemIn, MemOut, Size, with_room};
 use super::define::helper;
 
 helper! {
@@ -39,10 +39,11 @@ helper! {
         let mut buf = buf;
         let buff = cx.env().xdp().ok_or(Errno::EINVAL)?;
         check(offset, buf.len())?;
-        let mut bytes = vec![0; buf.len()];
-        buff.frame.read(offset as usize, &mut bytes).ok_or(Errno::EINVAL)?;
-        buf.write(&bytes);
-        Ok(())
+        with_room(buf.len(), |bytes| {
+            buff.frame.read(offset as usize, bytes).ok_or(Errno::EINVAL)?;
+            buf.write(bytes);
+            Ok(())
+        })
     }
 }
 
@@ -51,7 +52,7 @@ helper! {
     190 Xdp => fn xdp_store_bytes(cx, _xdp_md: Ctx, offset: u32, buf: MemIn<'a>, _len: Size) -> Result<(), Errno> {
         let buff = cx.env().xdp().ok_or(Errno::EINVAL)?;
         check(offset, buf.len())?;
-        buff.frame.write(offset as usize, &buf.copy()).ok_or(Errno::EINVAL)
+        buf.with(|bytes| buff.frame.write(offset as usize, bytes)).ok_or(Errno::EINVAL)
     }
 }
 

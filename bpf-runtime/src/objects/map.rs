@@ -9,7 +9,7 @@ use bpf_abi::image::BoundMap;
 use bpf_abi::map::{MapFlags, MapLayout, MapSpec, MapType, UpdateFlags};
 use bpf_btf::record::FieldKind;
 use bpf_btf::{Btf, TypeId};
-use bpf_maps::{HostHandle, MapError, MapHandle};
+use bpf_maps::{CpuId, HostHandle, MapError, MapHandle};
 use bpf_verifier::host::MapFacts;
 
 use crate::data::Data;
@@ -203,8 +203,8 @@ impl MapObject {
         Some(u64::from_le_bytes(raw))
     }
 
-    /// A copy of the bytes at an address, if they lie in a value of an array.
-    pub(crate) fn read_memory(&self, address: u64, len: usize) -> Option<Vec<u8>> {
+    /// Copies the bytes at an address, if they lie in a value of an array.
+    pub(crate) fn read_memory(&self, address: u64, out: &mut [u8]) -> Option<()> {
         let MapLayout::Array { values, stride, max_entries } = self.map().layout() else {
             return None;
         };
@@ -213,10 +213,17 @@ impl MapObject {
         if index >= max_entries {
             return None;
         }
-        let mut value = vec![0; self.map().host_value_size()];
-        self.map().read(&index.to_le_bytes(), &mut value, UpdateFlags::empty()).ok()?;
         let from = usize::try_from(at % u64::from(stride)).ok()?;
-        value.get(from..from.checked_add(len)?).map(<[u8]>::to_vec)
+        let (map, key) = (self.map(), index.to_le_bytes());
+        if map.shape().is_plain() {
+            return map.lookup(CpuId(0), &key)?.read_at(from, out);
+        }
+        // A copy for the host, in which what is no data is zero.
+        let mut value = vec![0; map.host_value_size()];
+        map.read(&key, &mut value, UpdateFlags::empty()).ok()?;
+        let there = value.get(from..from.checked_add(out.len())?)?;
+        out.copy_from_slice(there);
+        Some(())
     }
 }
 

@@ -18,9 +18,10 @@ pub(crate) mod program;
 pub(crate) mod link;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use bpf_abi::id::{LinkId, MapId, ProgId};
+use bpf_abi::map::MapLayout;
 
 use map::MapObject;
 use program::ProgramObject;
@@ -29,6 +30,8 @@ use program::ProgramObject;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     tables: Mutex<Tables>,
+    /// The arrays among the maps, by where their values begin: for reads of any address.
+    arrays: RwLock<BTreeMap<u64, Weak<MapObject>>>,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +87,13 @@ impl Registry {
     }
 
     pub(crate) fn add_map(&self, make: impl FnOnce(MapId) -> MapObject) -> Arc<MapObject> {
-        self.tables().maps.insert(|id| make(MapId(id)))
+        let map = self.tables().maps.insert(|id| make(MapId(id)));
+        if let MapLayout::Array { values, .. } = map.map().layout() {
+            let mut arrays = self.arrays.write().unwrap_or_else(PoisonError::into_inner);
+            arrays.retain(|_, map| map.strong_count() > 0);
+            arrays.insert(values, Arc::downgrade(&map));
+        }
+        map
     }
 
     pub(crate) fn next_link(&self) -> LinkId {
@@ -131,8 +140,11 @@ impl Registry {
         self.tables().maps.all()
     }
 
-    /// A copy of the bytes at an address, if they lie in values of an array map.
-    pub(crate) fn read_map_memory(&self, address: u64, len: usize) -> Option<Vec<u8>> {
-        self.maps().iter().find_map(|map| map.read_memory(address, len))
+    /// Copies the bytes at an address, if they lie in a value of an array.
+    pub(crate) fn read_map_memory(&self, address: u64, out: &mut [u8]) -> Option<()> {
+        let arrays = self.arrays.read().unwrap_or_else(PoisonError::into_inner);
+        // The memory of one that has gone may be part of another's that begins before.
+        let mut before = arrays.range(..=address).rev();
+        before.find_map(|(_, map)| map.upgrade())?.read_memory(address, out)
     }
 }

@@ -5,6 +5,7 @@
 //! helper's contract is the list of its parameters' types, and cannot drift from its code.
 #![expect(unsafe_code, reason = "turns registers into arguments")]
 
+mod bytes;
 pub(crate) mod dynptr;
 pub(crate) mod iter;
 pub(crate) mod number;
@@ -13,7 +14,7 @@ pub(crate) mod object;
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use bpf_abi::errno::Errno;
 use bpf_abi::exec::{HelperFn, ProbeArgs, RunCx};
@@ -22,6 +23,8 @@ use bpf_maps::types::ringbuf::RingBuf;
 use bpf_maps::{CpuId, Map, MapHandle};
 use smallvec::SmallVec;
 
+use self::bytes::{copied, copy_in, copy_out, terminated, word_at};
+pub(crate) use self::bytes::with_room;
 use crate::env::Env;
 
 /// What a helper finds besides its arguments: the run it is part of.
@@ -60,19 +63,19 @@ impl<'a> Cx<'a> {
         self.env
     }
 
-    /// A copy of bytes of the program's stack, if they lie between this function and the run.
-    pub(crate) fn stack(&self, at: u64, len: usize) -> Option<Vec<u8>> {
+    /// Copies bytes of the program's stack, if they lie between this function and the run.
+    pub(crate) fn stack(&self, at: u64, out: &mut [u8]) -> Option<()> {
         let here = 0_u8;
         let bottom = std::ptr::from_ref(&here).expose_provenance() as u64;
         let top = self.run.as_ptr().expose_provenance() as u64;
-        let end = at.checked_add(len as u64)?;
+        let end = at.checked_add(out.len() as u64)?;
         if at < bottom || end > top {
             return None;
         }
         // SAFETY: [run-env] the run lies on the stack of this thread, above whatever it calls, so
         // that all between it and here is there.
-        let bytes: SmallVec<[u8; 64]> = unsafe { copied(at, len) };
-        Some(bytes.into_vec())
+        unsafe { copy_in(at, out) };
+        Some(())
     }
 
     /// Calls a function of the running program.
@@ -424,31 +427,31 @@ impl<'a> Arg<'a> for KeyAt<'a> {
     }
 }
 
-/// The bytes of a key, copied.
-#[derive(Debug)]
-pub(crate) struct Key(pub(crate) SmallVec<[u8; 64]>);
+/// The bytes of a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a>(pub(crate) MemIn<'a>);
 
-impl<'a> Arg<'a> for Key {
+impl<'a> Arg<'a> for Key<'a> {
     const PROTO: ArgProto = arg(ArgKind::MapKey, PLAIN);
 
     unsafe fn read(registers: &mut Registers<'a>) -> Self {
-        let size = registers.map.map_or(0, key_size);
-        // SAFETY: [sized-by-map] the verifier measured the key by the map before it.
-        Self(unsafe { copied(registers.take(), size) })
+        // The verifier measured the key by the map before it: [sized-by-map].
+        let len = registers.map.map_or(0, key_size);
+        Self(MemIn { address: registers.take(), len, borrowed: PhantomData })
     }
 }
 
-/// The bytes of a value, copied.
-#[derive(Debug)]
-pub(crate) struct Value(pub(crate) SmallVec<[u8; 128]>);
+/// The bytes of a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Value<'a>(pub(crate) MemIn<'a>);
 
-impl<'a> Arg<'a> for Value {
+impl<'a> Arg<'a> for Value<'a> {
     const PROTO: ArgProto = arg(ArgKind::MapValue, PLAIN);
 
     unsafe fn read(registers: &mut Registers<'a>) -> Self {
-        let size = registers.map.map_or(0, value_size);
-        // SAFETY: [sized-by-map] the verifier measured the value by the map before it.
-        Self(unsafe { copied(registers.take(), size) })
+        // The verifier measured the value by the map before it: [sized-by-map].
+        let len = registers.map.map_or(0, value_size);
+        Self(MemIn { address: registers.take(), len, borrowed: PhantomData })
     }
 }
 
@@ -483,6 +486,16 @@ impl MemIn<'_> {
     pub(crate) fn copy(&self) -> SmallVec<[u8; 128]> {
         // SAFETY: [helper-args] the verifier measured the memory; the lifetime is the call's.
         unsafe { copied(self.address, self.len) }
+    }
+
+    /// Looks at a copy of the bytes: as [`copy`](Self::copy), but the copy moves nowhere.
+    #[inline]
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        with_room(self.len, |room| {
+            // SAFETY: [helper-args] the verifier measured the memory; the lifetime is the call's.
+            unsafe { copy_in(self.address, room) };
+            look(room)
+        })
     }
 }
 
@@ -519,11 +532,31 @@ impl MemOut<'_> {
 
     /// Writes `bytes`, as many as fit, and zeros behind them.
     pub(crate) fn fill(&mut self, bytes: &[u8]) {
-        let mut all: SmallVec<[u8; 128]> = SmallVec::from_elem(0, self.len);
-        for (to, from) in all.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        self.write(&all);
+        self.make(|all| {
+            let len = bytes.len().min(all.len());
+            all[..len].copy_from_slice(&bytes[..len]);
+        });
+    }
+
+    /// Writes all of the bytes: what `make` makes of as many zeros.
+    #[inline]
+    pub(crate) fn make<R>(&mut self, make: impl FnOnce(&mut [u8]) -> R) -> R {
+        with_room(self.len, |room| {
+            let made = make(room);
+            self.write(room);
+            made
+        })
+    }
+
+    /// Changes all of the bytes, for memory that the program has written to before.
+    #[inline]
+    pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut [u8]) -> R) -> R {
+        let address = self.address;
+        self.make(|room| {
+            // SAFETY: [helper-args] the verifier measured the memory; the lifetime is the call's.
+            unsafe { copy_in(address, room) };
+            change(room)
+        })
     }
 
     /// A copy of the bytes, for memory that the program has written to before.
@@ -590,24 +623,14 @@ impl<'a> Arg<'a> for MemWriteOrNull<'a> {
 
 /// The bytes of a constant string, without its end mark, copied.
 #[derive(Debug)]
-pub(crate) struct Text(pub(crate) Vec<u8>);
+pub(crate) struct Text(pub(crate) SmallVec<[u8; 64]>);
 
 impl<'a> Arg<'a> for Text {
     const PROTO: ArgProto = arg(ArgKind::ConstStr, PLAIN);
 
     unsafe fn read(registers: &mut Registers<'a>) -> Self {
-        let start = registers.take();
-        let mut bytes = Vec::new();
-        loop {
-            // SAFETY: [helper-args] the verifier found the end mark in memory that no one can
-            // change, and it has not been passed yet.
-            let byte = unsafe { byte_at(start + bytes.len() as u64) };
-            let byte = byte.load(Ordering::Relaxed);
-            if byte == 0 {
-                return Self(bytes);
-            }
-            bytes.push(byte);
-        }
+        // SAFETY: [helper-args] the verifier found the end mark in memory that no one can change.
+        Self(unsafe { terminated(registers.take()) })
     }
 }
 
@@ -691,95 +714,4 @@ results! {
 #[expect(clippy::cast_possible_truncation, reason = "hosts have 64-bit addresses")]
 const fn address(raw: u64) -> usize {
     raw as usize
-}
-
-/// A byte that programs on other threads may be changing.
-///
-/// # Safety
-///
-/// There must be a byte at `at` for `'a`.
-unsafe fn byte_at<'a>(at: u64) -> &'a AtomicU8 {
-    // SAFETY: [helper-args] the caller's promise; every address is aligned for a byte.
-    unsafe { &*std::ptr::with_exposed_provenance::<AtomicU8>(address(at)) }
-}
-
-/// Eight bytes that programs on other threads may be changing.
-///
-/// # Safety
-///
-/// There must be eight bytes at `at`, a multiple of 8, for `'a`.
-unsafe fn word_at<'a>(at: u64) -> &'a AtomicU64 {
-    // SAFETY: [helper-args] the caller's promise.
-    unsafe { &*std::ptr::with_exposed_provenance::<AtomicU64>(address(at)) }
-}
-
-/// Copies `len` bytes out of memory that programs on other threads may be changing.
-///
-/// # Safety
-///
-/// The memory must be there.
-unsafe fn copied<const N: usize>(from: u64, len: usize) -> SmallVec<[u8; N]>
-where
-    [u8; N]: smallvec::Array<Item = u8>,
-{
-    let mut out = SmallVec::new();
-    let mut at = from;
-    let end = from + len as u64;
-    while at < end {
-        if at.is_multiple_of(8) && end - at >= 8 {
-            // SAFETY: [helper-args] eight bytes of the caller's memory are left, aligned.
-            let word = unsafe { word_at(at) }.load(Ordering::Relaxed);
-            out.extend_from_slice(&word.to_le_bytes());
-            at += 8;
-        } else {
-            // SAFETY: [helper-args] a byte of the caller's memory is left.
-            out.push(unsafe { byte_at(at) }.load(Ordering::Relaxed));
-            at += 1;
-        }
-    }
-    out
-}
-
-/// Copies bytes into memory that programs on other threads may be reading.
-///
-/// # Safety
-///
-/// There must be as much memory at `to`, and it must be writable.
-unsafe fn copy_out(to: u64, bytes: &[u8]) {
-    let mut at = to;
-    let mut rest = bytes;
-    while let Some((first, others)) = rest.split_first() {
-        if at.is_multiple_of(8)
-            && let Some((word, others)) = rest.split_first_chunk::<8>()
-        {
-            // SAFETY: [helper-args] eight bytes of the caller's memory are left, aligned.
-            unsafe { word_at(at) }.store(u64::from_le_bytes(*word), Ordering::Relaxed);
-            (at, rest) = (at + 8, others);
-        } else {
-            // SAFETY: [helper-args] a byte of the caller's memory is left.
-            unsafe { byte_at(at) }.store(*first, Ordering::Relaxed);
-            (at, rest) = (at + 1, others);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn copies_are_exact_at_every_alignment() {
-        let memory = crate::memory::Memory::new(64);
-        let bytes: Vec<u8> = (1..=40).collect();
-        for at in 0..16 {
-            for len in 0..=40 {
-                let address = memory.address() + at;
-                // SAFETY: the range lies in `memory`.
-                unsafe { copy_out(address, &bytes[..len]) };
-                // SAFETY: the range lies in `memory`.
-                let back: SmallVec<[u8; 64]> = unsafe { copied(address, len) };
-                assert_eq!(back[..], bytes[..len], "{len} bytes at {at}");
-            }
-        }
-    }
 }

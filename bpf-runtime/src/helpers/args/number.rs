@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use bpf_abi::helper::{ArgKind, ArgProto, TypeFlags};
 use smallvec::SmallVec;
 
-use super::{Arg, MemOut, Registers, arg, copied, value_size};
+use super::{Arg, MemOut, Registers, arg, copied, copy_in, value_size};
 
 /// Where a number of eight bytes is wanted.
 #[derive(Debug)]
@@ -80,9 +80,10 @@ impl<'a, const SIZE: usize> Arg<'a> for Header<SIZE> {
     };
 
     unsafe fn read(registers: &mut Registers<'a>) -> Self {
+        let mut bytes = [0; SIZE];
         // SAFETY: [helper-args] the verifier held the program to so many bytes.
-        let bytes: SmallVec<[u8; 128]> = unsafe { copied(registers.take(), SIZE) };
-        Self(bytes.first_chunk().copied().unwrap_or([0; SIZE]))
+        unsafe { copy_in(registers.take(), &mut bytes) };
+        Self(bytes)
     }
 }
 
