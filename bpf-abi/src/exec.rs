@@ -63,6 +63,42 @@ impl RunCx {
 /// `[helper-args]`.
 pub type HelperFn = unsafe extern "C" fn(*mut RunCx, u64, u64, u64, u64, u64) -> u64;
 
+/// A helper that compiled code may do itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inline {
+    /// It returns the next number of a row.
+    Random(RandomLayout),
+}
+
+/// Rows of numbers that look random, one a CPU.
+///
+/// ```text
+///   state    the word at states + c * STRIDE for CPU c; only who runs on that CPU changes it
+///   next     state = state + STEP
+///            x = state
+///            x = (x ^ x >> 30) * FIRST
+///            x = (x ^ x >> 27) * SECOND
+///            the number is the upper half of x ^ x >> 31
+/// ```
+///
+/// The generator is `SplitMix64`: a Weyl sequence, its members scrambled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RandomLayout {
+    /// The address of the first CPU's state.
+    pub states: u64,
+}
+
+impl RandomLayout {
+    /// The distance of two CPUs' states, in bytes.
+    pub const STRIDE: u32 = 64;
+    /// What a state grows by.
+    pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    /// What scrambles first.
+    pub const FIRST: u64 = 0xbf58_476d_1ce4_e5b9;
+    /// What scrambles then.
+    pub const SECOND: u64 = 0x94d0_49bb_1331_11eb;
+}
+
 /// How a helper calls a function of the running program: the run, the function as it stood in
 /// the helper's argument, then R1 to R5; the result is R0.
 pub type CallbackFn = unsafe extern "C" fn(*mut RunCx, u64, u64, u64, u64, u64, u64) -> u64;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bitflags::bitflags;
 use bpf_isa::{Pc, Program};
 
-use crate::exec::HelperFn;
+use crate::exec::{HelperFn, Inline};
 use crate::helper::HelperProto;
 use crate::map::{MapLayout, MapType};
 use crate::prog::ProgType;
@@ -149,6 +149,8 @@ pub struct BoundHelper {
     pub proto: &'static HelperProto,
     /// Its code.
     pub entry: HelperFn,
+    /// What it does, if compiled code may do that without a call.
+    pub inline: Option<Inline>,
 }
 
 /// What verification learnt about one instruction, true of every path that reaches it.

@@ -208,14 +208,18 @@ pub enum Pinning {
 ///
 /// ```text
 ///   a, b        the key as two words, padded with zeros
-///   h           the halves of (a ^ seed) * (b ^ factor), which has 128 bits, each folded into the
-///               other: low ^ high = x, and of that the low 32 bits of x ^ (x >> 32)
+///   x           the halves of (a ^ seed) * (b ^ factor), which has 128 bits, each folded into the
+///               other: low ^ high; of longer keys the next two words follow, x in place of seed
+///   h           the low 32 bits of x ^ (x >> 32)
 ///   bucket      h & mask
 ///   its head    the word at buckets + 8 * bucket; the low half is a link
 ///   link l      if it is above 0, signed: element l - 1; otherwise the bucket is empty
 ///   element i   at elements + i * stride:
 ///               word 0      version (32) | hash (32)
-///               word 2…     the key, padded with zeros to words, then the value
+///               word 2…     the key, padded with zeros to words, then the value, unless it is
+///                           one a CPU: see percpu
+///   its mark    bit i & 63 of the word at used + 8 * (i >> 6), if there are marks of use: what is
+///               found and not marked is looked up by a call, which marks it
 /// ```
 ///
 /// An element may leave its bucket and be used again at any time. It has a key if word 0 has the
@@ -235,11 +239,27 @@ pub struct HashLayout {
     pub seed: u64,
     /// What the second word of a key is mixed with.
     pub factor: u64,
+    /// The address of the marks of use, in maps that make room for what is new.
+    pub used: Option<u64>,
+    /// Where the values are, in maps that have one a CPU.
+    pub percpu: Option<PercpuValues>,
+}
+
+/// Values of which each CPU has its own: value `i` of CPU `c` is at
+/// `values + c * cpu_stride + i * stride`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PercpuValues {
+    /// The address of the first value of the first CPU.
+    pub values: u64,
+    /// The distance of two values of one CPU, in bytes.
+    pub stride: u32,
+    /// The distance of two CPUs' values, in bytes.
+    pub cpu_stride: u64,
 }
 
 impl HashLayout {
     /// The longest keys that are hashed so, in bytes.
-    pub const LONGEST_KEY: u32 = 16;
+    pub const LONGEST_KEY: u32 = 64;
     /// Where an element's key is, in bytes.
     pub const KEY: u32 = 16;
 }

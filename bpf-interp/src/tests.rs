@@ -48,7 +48,7 @@ impl Maker {
     }
 
     fn helper(mut self, id: u32, entry: HelperFn) -> Self {
-        self.parts.helpers.push(BoundHelper { proto: proto(id), entry });
+        self.parts.helpers.push(BoundHelper { proto: proto(id), entry, inline: None });
         self.parts.helpers.sort_by_key(|helper| helper.proto.id);
         self
     }

@@ -5,9 +5,10 @@
 //! may differ between two loads of one program, above all addresses, is in none: see
 //! [`Symbol`](crate::symbol::Symbol).
 
+use bpf_abi::exec::Inline;
 use bpf_abi::helper::RetKind;
 use bpf_abi::image::{BoundHelper, BoundMap, Image, ImageSubprog, Note};
-use bpf_abi::map::{HashLayout, MapLayout};
+use bpf_abi::map::{HashLayout, MapLayout, PercpuValues};
 use bpf_abi::prog::ProgType;
 use bpf_isa::{Pc, Program};
 
@@ -95,12 +96,25 @@ pub(crate) enum Shape {
         mask: u32,
         /// The distance of two elements, in bytes.
         stride: u32,
+        /// Whether there are marks of use.
+        marks: bool,
+        /// How the values lie, if each CPU has its own.
+        percpu: Option<Percpu>,
     },
     /// Slot `i` is `8 * i` bytes behind the first.
     ProgArray {
         /// How many slots there are.
         max_entries: u32,
     },
+}
+
+/// How values lie of which each CPU has its own: [`PercpuValues`] without the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Percpu {
+    /// The distance of two values of one CPU, in bytes.
+    pub(crate) stride: u32,
+    /// The distance of two CPUs' values, in bytes.
+    pub(crate) cpu_stride: u64,
 }
 
 /// A helper: see [`BoundHelper`].
@@ -116,6 +130,8 @@ pub(crate) struct Helper {
     pub(crate) is_near: bool,
     /// Which function of an iterator over numbers it is, if it is one.
     pub(crate) numbers: Option<Numbers>,
+    /// Whether it returns the next number of a row that looks random.
+    pub(crate) is_random: bool,
 }
 
 /// A function of an iterator over numbers, which compiled code does itself.
@@ -210,7 +226,13 @@ impl Map {
                 stride,
                 seed: _,
                 factor: _,
-            }) => Shape::Hash { mask, stride },
+                used,
+                percpu,
+            }) => {
+                let of =
+                    |PercpuValues { values: _, stride, cpu_stride }| Percpu { stride, cpu_stride };
+                Shape::Hash { mask, stride, marks: used.is_some(), percpu: percpu.map(of) }
+            }
             MapLayout::ProgArray { native: _, interp: _, max_entries } => {
                 Shape::ProgArray { max_entries }
             }
@@ -221,13 +243,17 @@ impl Map {
 
 impl Helper {
     fn of(helper: &BoundHelper, arena: &Arena) -> Self {
-        let BoundHelper { proto, entry } = *helper;
+        let BoundHelper { proto, entry, inline } = *helper;
         Self {
             id: proto.id,
             registers: u8::try_from(proto.registers().min(5)).unwrap_or(5),
             ret: proto.ret.kind,
             is_near: arena.reaches(entry as usize as u64),
             numbers: Numbers::of(proto.name),
+            is_random: match inline {
+                Some(Inline::Random(_)) => true,
+                None => false,
+            },
         }
     }
 }

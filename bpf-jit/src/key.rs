@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::mem::offset_of;
 use std::sync::OnceLock;
 
-use bpf_abi::exec::{ProgCounters, RunCx};
+use bpf_abi::exec::{ProgCounters, RandomLayout, RunCx};
 use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED};
 use bpf_abi::limits::{MAX_MAY_GOTO, MAX_STACK, MAX_TAIL_CALLS};
 use bpf_abi::map::HashLayout;
@@ -112,6 +112,8 @@ impl EngineId {
         let constants = (MAX_TAIL_CALLS, MAX_MAY_GOTO, MAX_STACK, LOAD_PACKET, LOAD_PACKET_FAILED);
         constants.hash(&mut recorder);
         (HashLayout::KEY, HashLayout::LONGEST_KEY).hash(&mut recorder);
+        let random = (RandomLayout::STEP, RandomLayout::FIRST, RandomLayout::SECOND);
+        (RandomLayout::STRIDE, random).hash(&mut recorder);
         // The code generator's version, what it is asked for, and what the processor can.
         cranelift_frontend::VERSION.hash(&mut recorder);
         isa.name().hash(&mut recorder);

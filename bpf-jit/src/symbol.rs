@@ -4,7 +4,7 @@
 //! of maps, of counters and of the host's functions are not: code names them, and has room for
 //! them, and they are filled in each time it is put in place.
 
-use bpf_abi::exec::ProgCounters;
+use bpf_abi::exec::{Inline, ProgCounters};
 use bpf_abi::image::Image;
 use bpf_abi::map::MapLayout;
 use cranelift_codegen::ir::UserExternalName;
@@ -36,6 +36,12 @@ pub(crate) enum Symbol {
     HashSeed(u16),
     /// What the second words are mixed with: a number.
     HashFactor(u16),
+    /// The marks of use of a hash table.
+    HashMarks(u16),
+    /// The first value of a hash table that has values for each CPU, the first CPU's.
+    HashValues(u16),
+    /// The states of the rows of numbers that look random, the first CPU's.
+    RandomStates,
 }
 
 /// The first namespace of symbols, in the order of their declaration.
@@ -56,6 +62,9 @@ impl Symbol {
             Self::HashElements(map) => (8, map as u32),
             Self::HashSeed(map) => (9, map as u32),
             Self::HashFactor(map) => (10, map as u32),
+            Self::HashMarks(map) => (11, map as u32),
+            Self::HashValues(map) => (12, map as u32),
+            Self::RandomStates => (13, 0),
         };
         UserExternalName { namespace: FIRST + number, index }
     }
@@ -75,6 +84,9 @@ impl Symbol {
             8 => map().map(Self::HashElements),
             9 => map().map(Self::HashSeed),
             10 => map().map(Self::HashFactor),
+            11 => map().map(Self::HashMarks),
+            12 => map().map(Self::HashValues),
+            13 => Some(Self::RandomStates),
             _ => None,
         }
     }
@@ -109,6 +121,12 @@ impl Symbol {
             Self::HashElements(number) => Some(hash(number)?.elements),
             Self::HashSeed(number) => Some(hash(number)?.seed),
             Self::HashFactor(number) => Some(hash(number)?.factor),
+            Self::HashMarks(number) => hash(number)?.used,
+            Self::HashValues(number) => Some(hash(number)?.percpu?.values),
+            Self::RandomStates => image.helpers.iter().find_map(|helper| match helper.inline {
+                Some(Inline::Random(rows)) => Some(rows.states),
+                None => None,
+            }),
             Self::Counters => {
                 counters.map(|counters| std::ptr::from_ref(counters).expose_provenance() as u64)
             }
@@ -142,12 +160,15 @@ mod tests {
             Symbol::HashElements(3),
             Symbol::HashSeed(3),
             Symbol::HashFactor(3),
+            Symbol::HashMarks(3),
+            Symbol::HashValues(3),
+            Symbol::RandomStates,
         ];
         for symbol in symbols {
             assert_eq!(Symbol::of(&symbol.external()), Some(symbol));
         }
         assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST - 1, index: 0 }), None);
-        assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST + 11, index: 0 }), None);
+        assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST + 14, index: 0 }), None);
         assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST, index: 1 << 16 }), None);
     }
 }

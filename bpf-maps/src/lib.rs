@@ -26,7 +26,7 @@ pub use cpu::{CpuId, Cpus};
 pub use error::MapError;
 pub use handle::MapHandle;
 pub use host::Host;
-pub use map::{HostHandle, Map};
+pub use map::{Go, HostHandle, Map};
 pub use shape::{MapCore, MapShape};
 pub use special::{Fields, ValueFields};
 pub use types::{create, create_with, create_with_fields};

@@ -51,6 +51,16 @@ impl PercpuValues {
         (self.cpu_width * WORD) as u64
     }
 
+    /// How they lie. Each value has the room of whole words.
+    pub(crate) fn layout(&self) -> bpf_abi::map::PercpuValues {
+        bpf_abi::map::PercpuValues {
+            values: self.addr(),
+            // Lengths of values are limited.
+            stride: crate::bytes::low((self.width * WORD) as u64),
+            cpu_stride: self.cpu_stride(),
+        }
+    }
+
     /// How long the values of all CPUs are, in bytes.
     pub(crate) const fn host_value_size(&self) -> usize {
         self.width * WORD * self.cpus as usize

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpf_abi::errno::Errno;
-use bpf_abi::exec::HelperFn;
+use bpf_abi::exec::{HelperFn, Inline};
 use bpf_abi::helper::HelperProto;
 use bpf_abi::image::BoundMap;
 use bpf_abi::prog::ProgType;
@@ -17,6 +17,8 @@ use crate::objects::program::{Program, owner_of};
 use crate::own::TypeObject;
 use crate::runtime::Shared;
 
+/// The number of `bpf_get_prandom_u32`.
+const GET_PRANDOM_U32: u32 = 7;
 /// The number of `bpf_kptr_xchg`.
 const KPTR_XCHG: u32 = 194;
 
@@ -112,6 +114,12 @@ impl Host for LoadHost<'_> {
         }
         let helper = helpers::find(proto.id)?;
         helper.works_for(self.prog_type).then_some(helper.entry)
+    }
+
+    fn helper_inline(&self, proto: &'static HelperProto) -> Option<Inline> {
+        let is_own = self.own.as_ref().is_some_and(|own| own.code(proto).is_some());
+        let is_random = proto.id == GET_PRANDOM_U32 && !is_own;
+        is_random.then(|| Inline::Random(self.shared.random.layout()))
     }
 
     fn kfunc_code(&self, name: &str) -> Option<(&'static HelperProto, HelperFn)> {

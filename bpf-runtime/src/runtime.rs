@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use bpf_abi::exec::RandomLayout;
 use bpf_btf::Btf;
 use bpf_jit::{CodeCache, JitOptions, SlotMode};
 use bpf_maps::cpu::Cpus;
@@ -472,9 +473,8 @@ impl Clock {
     }
 }
 
-/// Numbers for `bpf_get_prandom_u32`, one row a CPU, so that CPUs do not wait for each other.
-///
-/// The generator is `SplitMix64`: a Weyl sequence, its members scrambled.
+/// Numbers for `bpf_get_prandom_u32`, one row a CPU, so that CPUs do not wait for each other: see
+/// [`RandomLayout`].
 #[derive(Debug)]
 pub(crate) struct Random {
     states: Box<[RandomState]>,
@@ -486,6 +486,8 @@ pub(crate) struct Random {
 #[repr(align(64))]
 struct RandomState(AtomicU64);
 
+const _: () = assert!(size_of::<RandomState>() == RandomLayout::STRIDE as usize);
+
 impl Random {
     fn new(seed: Option<u64>, cpus: u32) -> Self {
         use std::hash::BuildHasher;
@@ -493,6 +495,11 @@ impl Random {
         let state =
             |cpu: u32| RandomState(AtomicU64::new(scramble(seed.wrapping_add(u64::from(cpu)))));
         Self { states: (0..cpus).map(state).collect(), secret: scramble(!seed) }
+    }
+
+    /// How the rows lie, for compiled code.
+    pub(crate) fn layout(&self) -> RandomLayout {
+        RandomLayout { states: self.states.as_ptr().expose_provenance() as u64 }
     }
 
     /// A number that programs cannot guess, always the same.
@@ -504,15 +511,15 @@ impl Random {
     pub(crate) fn next(&self, cpu: u32) -> u32 {
         let Some(RandomState(state)) = self.states.get(cpu as usize) else { return 0 };
         // Only the thread on this CPU changes it.
-        let now = state.load(Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let now = state.load(Ordering::Relaxed).wrapping_add(RandomLayout::STEP);
         state.store(now, Ordering::Relaxed);
         crate::helpers::args::low(scramble(now) >> 32)
     }
 }
 
 fn scramble(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x = (x ^ (x >> 30)).wrapping_mul(RandomLayout::FIRST);
+    x = (x ^ (x >> 27)).wrapping_mul(RandomLayout::SECOND);
     x ^ (x >> 31)
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bpf_abi::ctx::Context;
 use bpf_abi::errno::Errno;
-use bpf_abi::exec::HelperFn;
+use bpf_abi::exec::{HelperFn, Inline};
 use bpf_abi::helper::HelperProto;
 use bpf_abi::image::BoundMap;
 use bpf_abi::map::{MapFlags, MapType};
@@ -69,6 +69,12 @@ pub trait Host: Debug {
 
     /// The code of a helper; `None` if this host has none.
     fn helper_code(&self, proto: &'static HelperProto) -> Option<HelperFn>;
+
+    /// What a helper's code does, if compiled code may do that itself.
+    fn helper_inline(&self, proto: &'static HelperProto) -> Option<Inline> {
+        let _ = proto;
+        None
+    }
 
     /// The code of a kernel function, as a helper whose number is
     /// [`FIRST_KFUNC`](bpf_abi::helper::FIRST_KFUNC) or a little more; `None` if this host has

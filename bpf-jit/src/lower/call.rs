@@ -1,6 +1,6 @@
 //! Calls: helpers, functions of the program, tail calls.
 
-use bpf_abi::exec::{ProgCounters, RunCx};
+use bpf_abi::exec::{ProgCounters, RandomLayout, RunCx};
 use bpf_abi::helper::{LOAD_PACKET, LOAD_PACKET_FAILED, THROW};
 use bpf_isa::{Call, Reg, Size};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -12,6 +12,7 @@ use crate::abi::{self, Name};
 use crate::error::CompileError;
 use crate::input::Shape;
 use crate::layout::TAIL_CALL;
+use crate::origin::Region;
 use crate::symbol::Symbol;
 
 /// The number of `bpf_map_lookup_elem`.
@@ -36,12 +37,40 @@ impl Lower<'_> {
             }
             Call::Helper(MAP_LOOKUP) if self.lookup()? => Ok(()),
             Call::Helper(id) if self.iterator(id) => Ok(()),
+            Call::Helper(id) if self.random(id) => Ok(()),
             Call::Helper(id) => self.helper(id),
             Call::Local(off) => self.local(off),
             Call::Kfunc { btf_id, .. } => {
                 Err(self.unsupported(&format!("a call of kernel function #{btf_id}")))
             }
         }
+    }
+
+    /// A call of a helper that returns the next number of its CPU's row; returns whether it was one.
+    /// How the numbers are made says [`RandomLayout`].
+    fn random(&mut self, id: i32) -> bool {
+        if !self.unit.image.helper(id).is_some_and(|(_, helper)| helper.is_random) {
+            return false;
+        }
+        let states = self.address(Symbol::RandomStates, 0);
+        let cpu = self.cpu();
+        let distance = self.b.ins().imul_imm_u(cpu, i64::from(RandomLayout::STRIDE));
+        let state = self.b.ins().iadd(states, distance);
+        let flags = self.flags(Region::Counters);
+        let before = self.b.ins().load(I64, flags, state, 0);
+        let now = self.b.ins().iadd_imm_s(before, RandomLayout::STEP.cast_signed());
+        self.b.ins().store(flags, now, state, 0);
+        let mut x = now;
+        for (shift, factor) in [(30, RandomLayout::FIRST), (27, RandomLayout::SECOND)] {
+            let shifted = self.b.ins().ushr_imm_u(x, shift);
+            let mixed = self.b.ins().bxor(x, shifted);
+            x = self.b.ins().imul_imm_s(mixed, factor.cast_signed());
+        }
+        let shifted = self.b.ins().ushr_imm_u(x, 31);
+        let mixed = self.b.ins().bxor(x, shifted);
+        let number = self.b.ins().ushr_imm_u(mixed, 32);
+        self.set(Reg::R0, number);
+        true
     }
 
     /// The number of the CPU the program runs on.

@@ -13,7 +13,7 @@ use super::Lower;
 use super::alu::int;
 use super::call::MAP_LOOKUP;
 use crate::error::CompileError;
-use crate::input::Shape;
+use crate::input::{Percpu, Shape};
 use crate::layout::BlockNo;
 use crate::symbol::Symbol;
 
@@ -24,6 +24,8 @@ pub(super) struct Table {
     key_size: u32,
     mask: u32,
     stride: u32,
+    marks: bool,
+    percpu: Option<Percpu>,
 }
 
 /// The size of a word, in bytes.
@@ -46,8 +48,9 @@ impl Lower<'_> {
         let (number, map) = self.map(i32::from(map))?;
         let is_short = (1..=HashLayout::LONGEST_KEY).contains(&map.key_size);
         Ok(match map.shape {
-            Shape::Hash { mask, stride } if is_short => {
-                Some(Table { map: number, key_size: map.key_size, mask, stride })
+            Shape::Hash { mask, stride, marks, percpu } if is_short => {
+                let key_size = map.key_size;
+                Some(Table { map: number, key_size, mask, stride, marks, percpu })
             }
             Shape::Opaque
             | Shape::Array { .. }
@@ -137,33 +140,71 @@ impl Lower<'_> {
         }
         let again = self.b.ins().atomic_load(I64, flags, element);
         let change = self.b.ins().bxor(again, version);
-        let differences = self.b.ins().bor(differences, change);
+        let mut differences = self.b.ins().bor(differences, change);
+        if table.marks {
+            let lack = self.lacks_mark(table, link);
+            differences = self.b.ins().bor(differences, lack);
+        }
         let (unknown, found) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(unknown);
         self.b.ins().brif(differences, unknown, &[], found, &[]);
         self.enter(found);
-        let value = HashLayout::KEY + table.key_size.next_multiple_of(WORD);
-        let value = self.b.ins().iadd_imm_u(element, i64::from(value));
+        let value = if let Some(percpu) = table.percpu {
+            self.value_on_this_cpu(table, percpu, link)
+        } else {
+            let value = HashLayout::KEY + table.key_size.next_multiple_of(WORD);
+            self.b.ins().iadd_imm_u(element, i64::from(value))
+        };
         Outcome { value, empty, unknown }
+    }
+
+    /// 1 if the element that `link` leads to has no mark of use, otherwise 0.
+    fn lacks_mark(&mut self, table: Table, link: Value) -> Value {
+        let flags = self.flags(crate::origin::Region::Memory);
+        let element = self.b.ins().iadd_imm_s(link, -1);
+        let word = self.b.ins().ushr_imm_u(element, 6);
+        let word = self.b.ins().ishl_imm_u(word, 3);
+        let marks = self.address(Symbol::HashMarks(table.map), 0);
+        let word = self.b.ins().iadd(marks, word);
+        let word = self.b.ins().atomic_load(I64, flags, word);
+        // Only the lowest six bits of what is shifted by count.
+        let from_mark = self.b.ins().ushr(word, element);
+        let mark = self.b.ins().band_imm_u(from_mark, 1);
+        self.b.ins().bxor_imm_u(mark, 1)
+    }
+
+    /// The value of the element that `link` leads to, where each CPU has its own.
+    fn value_on_this_cpu(&mut self, table: Table, percpu: Percpu, link: Value) -> Value {
+        let before_first = u64::from(percpu.stride).wrapping_neg();
+        let values = self.address(Symbol::HashValues(table.map), before_first);
+        let distance = self.b.ins().imul_imm_u(link, i64::from(percpu.stride));
+        let value = self.b.ins().iadd(values, distance);
+        let cpu = self.cpu();
+        let distance = self.b.ins().imul_imm_u(cpu, percpu.cpu_stride.cast_signed());
+        self.b.ins().iadd(value, distance)
     }
 
     /// The hash of a key.
     fn hash(&mut self, table: Table, words: &[Value]) -> Value {
-        let mut a = self.address(Symbol::HashSeed(table.map), 0);
-        let mut b = self.address(Symbol::HashFactor(table.map), 0);
-        if let Some(first) = words.first() {
-            a = self.b.ins().bxor(a, *first);
+        let mut state = self.address(Symbol::HashSeed(table.map), 0);
+        let factor = self.address(Symbol::HashFactor(table.map), 0);
+        for pair in words.chunks(2) {
+            let mut a = state;
+            let mut b = factor;
+            if let Some(first) = pair.first() {
+                a = self.b.ins().bxor(a, *first);
+            }
+            if let Some(second) = pair.get(1) {
+                b = self.b.ins().bxor(b, *second);
+            }
+            let a = self.b.ins().uextend(I128, a);
+            let b = self.b.ins().uextend(I128, b);
+            let product = self.b.ins().imul(a, b);
+            let (low, high) = self.b.ins().isplit(product);
+            state = self.b.ins().bxor(low, high);
         }
-        if let Some(second) = words.get(1) {
-            b = self.b.ins().bxor(b, *second);
-        }
-        let a = self.b.ins().uextend(I128, a);
-        let b = self.b.ins().uextend(I128, b);
-        let product = self.b.ins().imul(a, b);
-        let (low, high) = self.b.ins().isplit(product);
-        let folded = self.b.ins().bxor(low, high);
-        let upper = self.b.ins().ushr_imm_u(folded, 32);
-        let mixed = self.b.ins().bxor(folded, upper);
+        let upper = self.b.ins().ushr_imm_u(state, 32);
+        let mixed = self.b.ins().bxor(state, upper);
         self.b.ins().ireduce(I32, mixed)
     }
 

@@ -13,7 +13,7 @@ use bpf_isa::Pc;
 
 use super::*;
 use crate::cache::entry::{self, Corrupt, HEADER};
-use crate::input::{Helper, Input, Map, Numbers, Shape, Subprog};
+use crate::input::{Helper, Input, Map, Numbers, Percpu, Shape, Subprog};
 use crate::key::{EngineId, Key};
 use crate::lower::Mode;
 use crate::unplaced::Unplaced;
@@ -167,10 +167,18 @@ const SUBPROG: Subprog = Subprog {
     has_type: false,
 };
 const MAP: Map = Map { key_size: 4, has_value: false, shape: Shape::Opaque };
-const HELPER: Helper =
-    Helper { id: 5, registers: 0, ret: RetKind::Integer, is_near: true, numbers: None };
+const HELPER: Helper = Helper {
+    id: 5,
+    registers: 0,
+    ret: RetKind::Integer,
+    is_near: true,
+    numbers: None,
+    is_random: false,
+};
 
-const SHAPES: [Shape; 12] = [
+const PERCPU: Percpu = Percpu { stride: 8, cpu_stride: 64 };
+
+const SHAPES: [Shape; 16] = [
     Shape::Array { stride: 8, max_entries: 4 },
     Shape::Array { stride: 16, max_entries: 4 },
     Shape::Array { stride: 8, max_entries: 5 },
@@ -178,15 +186,29 @@ const SHAPES: [Shape; 12] = [
     Shape::PercpuArray { stride: 8, cpu_stride: 128, max_entries: 4 },
     Shape::PercpuArray { stride: 8, cpu_stride: 64, max_entries: 5 },
     Shape::PercpuArray { stride: 16, cpu_stride: 64, max_entries: 4 },
-    Shape::Hash { mask: 7, stride: 32 },
-    Shape::Hash { mask: 15, stride: 32 },
-    Shape::Hash { mask: 7, stride: 40 },
+    Shape::Hash { mask: 7, stride: 32, marks: false, percpu: None },
+    Shape::Hash { mask: 15, stride: 32, marks: false, percpu: None },
+    Shape::Hash { mask: 7, stride: 40, marks: false, percpu: None },
+    Shape::Hash { mask: 7, stride: 32, marks: true, percpu: None },
+    Shape::Hash { mask: 7, stride: 32, marks: false, percpu: Some(PERCPU) },
+    Shape::Hash {
+        mask: 7,
+        stride: 32,
+        marks: false,
+        percpu: Some(Percpu { stride: 16, ..PERCPU }),
+    },
+    Shape::Hash {
+        mask: 7,
+        stride: 32,
+        marks: false,
+        percpu: Some(Percpu { cpu_stride: 128, ..PERCPU }),
+    },
     Shape::ProgArray { max_entries: 4 },
     Shape::ProgArray { max_entries: 5 },
 ];
 
 /// Ways to change an input, each of which makes another.
-const CHANGES: [fn(&mut Input<'_>); 26] = [
+const CHANGES: [fn(&mut Input<'_>); 27] = [
     |input| input.prog_type = ProgType::Ext,
     |input| input.mode = Mode::Counted,
     |input| input.mode = Mode::Checked,
@@ -211,6 +233,7 @@ const CHANGES: [fn(&mut Input<'_>); 26] = [
     |input| input.helpers[0].is_near = false,
     |input| input.helpers[0].numbers = Some(Numbers::New),
     |input| input.helpers[0].numbers = Some(Numbers::Next),
+    |input| input.helpers[0].is_random = true,
     |input| input.exception_callback = Some(Pc(0)),
     |input| input.exception_callback = Some(Pc(1)),
 ];

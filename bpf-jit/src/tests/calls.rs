@@ -59,7 +59,7 @@ extern "C" fn packet(_: *mut RunCx, skb: u64, off: u64, size: u64, _: u64, _: u6
 }
 
 fn bound(proto: &'static HelperProto, entry: HelperFn) -> BoundHelper {
-    BoundHelper { proto, entry }
+    BoundHelper { proto, entry, inline: None }
 }
 
 fn with_helpers(insns: Vec<Insn>) -> ImageParts {

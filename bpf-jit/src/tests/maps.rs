@@ -1,9 +1,11 @@
 //! Arrays that are looked up in place.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bpf_abi::exec::RunCx;
 use bpf_abi::helper::{ArgKind, ArgProto, HelperFlags, HelperProto, RetKind, RetProto, TypeFlags};
 use bpf_abi::image::{BoundHelper, ImageParts, Note};
-use bpf_abi::map::{HashLayout, MapLayout, MapType};
+use bpf_abi::map::{HashLayout, MapLayout, MapType, PercpuValues};
 use bpf_isa::{Imm64, Insn, JumpOp, Reg, Size};
 
 use super::{
@@ -204,20 +206,29 @@ impl Table {
         self.elements[element as usize] = [version << 32 | hash, 0, u64::from(key), value];
     }
 
-    fn compiled(&self, op: JumpOp) -> crate::Compiled {
-        let mut parts = parts(value_or_thousand(op));
-        let layout = MapLayout::Hash(HashLayout {
+    fn layout(&self) -> HashLayout {
+        HashLayout {
             buckets: self.buckets.as_ptr().expose_provenance() as u64,
             mask: 3,
             elements: self.elements.as_ptr().expose_provenance() as u64,
             stride: 32,
             seed: SEED,
             factor: FACTOR,
-        });
-        parts.maps = vec![map(MapType::Hash, layout)];
-        parts.helpers = vec![BoundHelper { proto: &LOOKUP, entry: found_elsewhere }];
-        compile(parts)
+            used: None,
+            percpu: None,
+        }
     }
+
+    fn compiled(&self, op: JumpOp) -> crate::Compiled {
+        compiled_with(self.layout(), op)
+    }
+}
+
+fn compiled_with(layout: HashLayout, op: JumpOp) -> crate::Compiled {
+    let mut parts = parts(value_or_thousand(op));
+    parts.maps = vec![map(MapType::Hash, MapLayout::Hash(layout))];
+    parts.helpers = vec![BoundHelper { proto: &LOOKUP, entry: found_elsewhere, inline: None }];
+    compile(parts)
 }
 
 #[test]
@@ -244,6 +255,74 @@ fn the_first_element_of_a_bucket_is_found_without_help_if_it_is_the_one() {
             table.first(element, key, 6, 77);
             table.elements[element as usize][2] ^= 1 << 31;
             assert_eq!(found(&table), 555);
+        }
+    }
+}
+
+#[test]
+fn an_element_without_a_mark_of_use_is_left_to_the_helper() {
+    for op in [JumpOp::Eq, JumpOp::Ne] {
+        let mut table = Table { buckets: [0; 4], elements: [[0; 4]; 5] };
+        let key = 0x89ab_cdefu32;
+        let marks = [AtomicU64::new(0), AtomicU64::new(0)];
+        let used = Some(marks.as_ptr().expose_provenance() as u64);
+        for element in [0, 3, 4] {
+            table.first(element, key, 6, 77);
+            let compiled = compiled_with(HashLayout { used, ..table.layout() }, op);
+            let found = |bits| {
+                marks[0].store(bits, Ordering::Relaxed);
+                run(&compiled, &mut u64::from(key))
+            };
+            assert_eq!(found(0), 555);
+            assert_eq!(found(!(1 << element)), 555);
+            assert_eq!(found(1 << element), 77);
+            assert_eq!(found(u64::MAX), 77);
+        }
+    }
+}
+
+#[test]
+fn the_mark_of_an_element_behind_the_first_word_of_marks_is_found() {
+    let mut elements = vec![[0_u64; 4]; 130];
+    let mut buckets = [0_u64; 4];
+    let key = 5_u32;
+    let marks: [AtomicU64; 3] = Default::default();
+    for element in [63_u32, 64, 127, 128, 129] {
+        elements[element as usize] = [6 << 32 | hash(key), 0, u64::from(key), 77];
+        buckets[usize::try_from(hash(key) & 3).unwrap()] = u64::from(element + 1);
+        let layout = HashLayout {
+            buckets: buckets.as_ptr().expose_provenance() as u64,
+            elements: elements.as_ptr().expose_provenance() as u64,
+            used: Some(marks.as_ptr().expose_provenance() as u64),
+            ..Table { buckets: [0; 4], elements: [[0; 4]; 5] }.layout()
+        };
+        let compiled = compiled_with(layout, JumpOp::Eq);
+        assert_eq!(run(&compiled, &mut u64::from(key)), 555);
+        let word = &marks[element as usize / 64];
+        word.fetch_or(1 << (element % 64), Ordering::Relaxed);
+        assert_eq!(run(&compiled, &mut u64::from(key)), 77);
+    }
+}
+
+#[test]
+fn values_of_a_hash_table_that_each_cpu_has_are_found() {
+    let key = 0x89ab_cdefu32;
+    let values: Vec<u64> = (0..20).map(|n| 100 + n).collect();
+    let mut table = Table { buckets: [0; 4], elements: [[0; 4]; 5] };
+    for op in [JumpOp::Eq, JumpOp::Ne] {
+        for element in [0, 4] {
+            table.first(element, key, 6, 77);
+            let percpu = PercpuValues {
+                values: values.as_ptr().expose_provenance() as u64,
+                stride: 16,
+                cpu_stride: 80,
+            };
+            let compiled = compiled_with(HashLayout { percpu: Some(percpu), ..table.layout() }, op);
+            for cpu in 0..2 {
+                let mut cx = RunCx::new(cpu);
+                let found = run_in(&compiled, &mut cx, &mut u64::from(key));
+                assert_eq!(found, 100 + 2 * u64::from(element) + 10 * u64::from(cpu));
+            }
         }
     }
 }

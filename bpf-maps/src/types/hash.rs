@@ -110,7 +110,7 @@ impl Table {
         low(state ^ state >> 32)
     }
 
-    /// How it lies. Longer keys are not hashed so.
+    /// How it lies, if its elements have the values and nobody marks their use.
     fn layout(&self) -> HashLayout {
         HashLayout {
             buckets: self.heads.addr(),
@@ -119,6 +119,8 @@ impl Table {
             stride: self.slab.stride(),
             seed: self.seed,
             factor: self.factor,
+            used: None,
+            percpu: None,
         }
     }
 
@@ -414,13 +416,14 @@ impl Map for Hash {
     }
 
     fn layout(&self) -> MapLayout {
-        // Values that each CPU has are elsewhere, and who makes room must know what is used.
-        let is_plain = self.percpu.is_none() && self.clock.is_none();
-        if is_plain && self.shape().key_size <= HashLayout::LONGEST_KEY {
-            MapLayout::Hash(self.table.layout())
-        } else {
-            MapLayout::Opaque
+        if self.shape().key_size > HashLayout::LONGEST_KEY {
+            return MapLayout::Opaque;
         }
+        MapLayout::Hash(HashLayout {
+            used: self.clock.as_ref().map(Clock::addr),
+            percpu: self.percpu.as_ref().map(PercpuValues::layout),
+            ..self.table.layout()
+        })
     }
 
     fn lookup(&self, cpu: CpuId, key: &[u8]) -> Option<SharedBytes<'_>> {

@@ -25,6 +25,11 @@ impl Clock {
         Self { used, elems, hand: AtomicU32::new(0) }
     }
 
+    /// The address of the marks: element `i` has bit `i % 64` of word `i / 64`.
+    pub(crate) fn addr(&self) -> u64 {
+        self.used.as_ptr().expose_provenance() as u64
+    }
+
     fn bit(&self, elem: ElemId) -> Option<(&AtomicU64, u64)> {
         Some((self.used.get(elem.0 as usize / 64)?, 1 << (elem.0 % 64)))
     }

@@ -49,14 +49,14 @@ impl PerfBuffer {
         std::mem::take(&mut hold(&self.samples).lost)
     }
 
-    fn push(&self, sample: &[u8]) -> Result<(), MapError> {
+    fn push(&self, sample: Vec<u8>) -> Result<(), MapError> {
         let mut samples = hold(&self.samples);
         if sample.len() > self.capacity - samples.bytes {
             samples.lost += 1;
             return Err(MapError::NoSpace);
         }
         samples.bytes += sample.len();
-        samples.samples.push_back(sample.to_vec());
+        samples.samples.push_back(sample);
         Ok(())
     }
 }
@@ -99,7 +99,7 @@ impl PerfEventArray {
     /// # Errors
     ///
     /// Returns an error if there is no such slot, if it is empty, or if the buffer is full.
-    pub fn output(&self, index: u32, sample: &[u8]) -> Result<(), MapError> {
+    pub fn output(&self, index: u32, sample: Vec<u8>) -> Result<(), MapError> {
         self.check_index(index)?;
         let buffer = hold(&self.slots).get(index as usize).cloned().flatten();
         buffer.ok_or(MapError::NotFound)?.push(sample)
@@ -166,13 +166,13 @@ mod tests {
         let spec = MapSpec::new("e", MapType::PerfEventArray, 4, 4, 2);
         let map = create(&spec, &World::with_cpus(2)).unwrap();
         let events = map.as_type::<PerfEventArray>().unwrap();
-        assert_eq!(events.output(0, b"x"), Err(MapError::NotFound));
-        assert_eq!(events.output(2, b"x").unwrap_err().errno(), Errno::E2BIG);
+        assert_eq!(events.output(0, b"x".to_vec()), Err(MapError::NotFound));
+        assert_eq!(events.output(2, b"x".to_vec()).unwrap_err().errno(), Errno::E2BIG);
         let buffer = PerfBuffer::new(5);
         events.set(0, Arc::clone(&buffer), UpdateFlags::empty()).unwrap();
-        events.output(0, b"abc").unwrap();
-        assert_eq!(events.output(0, b"abc"), Err(MapError::NoSpace));
-        events.output(0, b"de").unwrap();
+        events.output(0, b"abc".to_vec()).unwrap();
+        assert_eq!(events.output(0, b"abc".to_vec()), Err(MapError::NoSpace));
+        events.output(0, b"de".to_vec()).unwrap();
         assert_eq!(buffer.pop().as_deref(), Some(&b"abc"[..]));
         assert_eq!(buffer.pop().as_deref(), Some(&b"de"[..]));
         assert_eq!((buffer.pop(), buffer.take_lost(), buffer.take_lost()), (None, 1, 0));

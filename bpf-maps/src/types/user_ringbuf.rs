@@ -9,8 +9,7 @@ use bpf_abi::map::UpdateFlags;
 
 use crate::cpu::CpuId;
 use crate::error::MapError;
-pub use crate::map::Go;
-use crate::map::Map;
+use crate::map::{Go, Map};
 use crate::shape::{MapCore, MapShape};
 use crate::sync::hold;
 

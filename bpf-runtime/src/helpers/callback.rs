@@ -1,8 +1,8 @@
 //! Helpers that call a function of the program.
 
 use bpf_abi::errno::Errno;
-use bpf_maps::CpuId;
-use bpf_maps::types::user_ringbuf::{Go, UserRingBuf};
+use bpf_maps::types::user_ringbuf::UserRingBuf;
+use bpf_maps::{CpuId, Go};
 
 use super::args::dynptr::View;
 use super::args::{CallbackCx, Func, MapRef};

@@ -4,7 +4,7 @@ use bpf_abi::errno::Errno;
 use bpf_maps::types::ringbuf::{RingBuf, Wakeup};
 
 use super::args::dynptr::{AnyDynptr, LocalDynptrOut, RecordDynptr, RecordDynptrOut};
-use super::args::{AllocSize, MapRef, MemIn, MemOrNull, MemOut, SizeOrZero, low};
+use super::args::{AllocSize, MapRef, MemIn, MemOrNull, MemOut, SizeOrZero, low, with_room};
 use super::define::helper;
 
 helper! {
@@ -50,9 +50,11 @@ helper! {
             return Err(Errno::EINVAL);
         }
         let mut dst = dst;
-        let len = u32::try_from(dst.len()).map_err(|_| Errno::E2BIG)?;
-        dst.write(&src.get().read(cx, offset, len)?);
-        Ok(())
+        with_room(dst.len(), |bytes| {
+            src.get().read_to(cx, offset, bytes)?;
+            dst.write(bytes);
+            Ok(())
+        })
     }
 }
 

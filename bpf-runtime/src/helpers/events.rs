@@ -21,11 +21,11 @@ helper! {
         if flags & !allowed != 0 {
             return Err(Errno::EINVAL);
         }
-        let mut sample = data.copy().to_vec();
+        let mut sample = data.to_vec();
         sample.extend(first_bytes(env, (flags & PACKET_LEN) >> 32)?);
         let index = if flags & INDEX == INDEX { cx.cpu() } else { low(flags) };
         let array: &PerfEventArray = map.map().as_type().ok_or(Errno::EINVAL)?;
-        array.output(index, &sample).map_err(|error| error.errno())
+        array.output(index, sample).map_err(|error| error.errno())
     }
 }
 

@@ -150,6 +150,9 @@ impl Frame {
             return None;
         }
         let linear = self.linear_len();
+        if at + out.len() <= linear {
+            return self.memory.borrow().read(self.data() + at, out);
+        }
         let here = out.len().min(linear.saturating_sub(at));
         let (now, rest) = out.split_at_mut(here);
         if !now.is_empty() {
@@ -179,6 +182,9 @@ impl Frame {
             return None;
         }
         let linear = self.linear_len();
+        if at + bytes.len() <= linear {
+            return self.memory.borrow().write(self.data() + at, bytes);
+        }
         let (now, mut rest) = bytes.split_at(bytes.len().min(linear.saturating_sub(at)));
         if !now.is_empty() {
             self.memory.borrow().write(self.data() + at, now)?;

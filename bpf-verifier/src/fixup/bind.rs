@@ -170,7 +170,7 @@ impl Bound {
         let (proto, entry) = env.host.kfunc_code(name).ok_or_else(missing)?;
         let number = i32::try_from(proto.id).map_err(|_| missing())?;
         if !self.helpers.iter().any(|helper| helper.proto.id == proto.id) {
-            self.helpers.push(BoundHelper { proto, entry });
+            self.helpers.push(BoundHelper { proto, entry, inline: None });
         }
         if name == "bpf_obj_new_impl" {
             self.allocations.push(at);
@@ -185,7 +185,8 @@ impl Bound {
         let Some(entry) = env.host.helper_code(proto) else {
             return Err(BindError::Helper { at, name: proto.name.to_owned() });
         };
-        self.helpers.push(BoundHelper { proto, entry });
+        let inline = env.host.helper_inline(proto);
+        self.helpers.push(BoundHelper { proto, entry, inline });
         Ok(())
     }
 }

@@ -197,15 +197,24 @@ where
     let mut at = from & !7;
     loop {
         // SAFETY: [helper-args] the caller's promise: the zero has not been passed yet.
-        let word = unsafe { word_at(at) }.load(Ordering::Relaxed).to_le_bytes();
-        let bytes = &word[skipped..];
-        if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
-            out.extend_from_slice(&bytes[..end]);
+        let word = unsafe { word_at(at) }.load(Ordering::Relaxed);
+        // What is passed over is no end.
+        let end = zero_in(word | !(u64::MAX << (8 * skipped)));
+        out.extend_from_slice(&word.to_le_bytes()[skipped..end]);
+        if end < 8 {
             return out;
         }
-        out.extend_from_slice(bytes);
         (at, skipped) = (at + 8, 0);
     }
+}
+
+/// Which byte of a word is the first that is zero; 8 if none is.
+#[inline]
+const fn zero_in(word: u64) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The lowest byte that borrows from a bit it does not have is zero.
+    let marks = word.wrapping_sub(ONES) & !word & (ONES << 7);
+    marks.trailing_zeros() as usize / 8
 }
 
 /// How many bytes lie between an address and the next multiple of eight.

@@ -20,7 +20,7 @@ use bpf_abi::helper::{ArgKind, ArgProto, TypeFlags};
 use bpf_maps::types::ringbuf::RingBuf;
 use smallvec::SmallVec;
 
-use super::{Arg, Cx, Int, MemOut, Record, Registers, arg, copied, copy_out, low, word_at};
+use super::{Arg, Cx, Int, MemOut, Record, Registers, arg, copy_in, copy_out, low, word_at};
 
 /// The most bytes. Linux: `DYNPTR_MAX_SIZE`.
 const MOST: u32 = (1 << 24) - 1;
@@ -173,7 +173,7 @@ impl View {
     ///
     /// # Errors
     ///
-    /// Returns an error if it is none, or not so large, or if the packet is not any more.
+    /// As of [`read_to`](Self::read_to).
     pub(crate) fn read(
         &self,
         cx: Cx<'_>,
@@ -183,30 +183,44 @@ impl View {
         if self.is_null() {
             return Err(Errno::EINVAL);
         }
+        // Before room is made for them.
         self.check(off, len)?;
-        let from = self.offset as usize + off as usize;
         let mut out = SmallVec::from_elem(0, len as usize);
+        self.read_to(cx, off, &mut out).map(|()| out)
+    }
+
+    /// Copies the bytes from `off` on, as many as `out` has.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it is none, or not so large, or if the packet is not any more.
+    pub(crate) fn read_to(&self, cx: Cx<'_>, off: u32, out: &mut [u8]) -> Result<(), Errno> {
+        if self.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        self.check(off, u32::try_from(out.len()).map_err(|_| Errno::E2BIG)?)?;
+        let from = self.offset as usize + off as usize;
         match self.kind {
             Kind::Memory => {
                 // SAFETY: [helper-args] the bytes are within what the dynptr was made of, which the
                 // verifier sees to is there as long as the dynptr is.
-                return Ok(unsafe { copied(self.at(off), len as usize) });
+                unsafe { copy_in(self.at(off), out) };
+                Ok(())
             }
             Kind::Skb => {
                 let skb = cx.env().skb().ok_or(Errno::EINVAL)?;
-                skb.read(from, &mut out).ok_or(Errno::EFAULT)?;
+                skb.read(from, out).ok_or(Errno::EFAULT)
             }
             Kind::Xdp => {
                 check_xdp(from, out.len())?;
                 let buff = cx.env().xdp().ok_or(Errno::EINVAL)?;
-                buff.frame.read(from, &mut out).ok_or(Errno::EINVAL)?;
+                buff.frame.read(from, out).ok_or(Errno::EINVAL)
             }
             Kind::SkbMeta => {
                 let frame = &cx.env().skb().ok_or(Errno::EINVAL)?.frame;
-                frame.peek(frame.meta() + from, &mut out).ok_or(Errno::EINVAL)?;
+                frame.peek(frame.meta() + from, out).ok_or(Errno::EINVAL)
             }
         }
-        Ok(out)
     }
 
     /// Writes bytes at `off`. `flags` are those of `skb_store_bytes` for a packet in the network

@@ -23,8 +23,8 @@ use bpf_maps::types::ringbuf::RingBuf;
 use bpf_maps::{CpuId, Map, MapHandle};
 use smallvec::SmallVec;
 
-use self::bytes::{copied, copy_in, copy_out, terminated, word_at};
 pub(crate) use self::bytes::with_room;
+use self::bytes::{copied, copy_in, copy_out, terminated, word_at};
 use crate::env::Env;
 
 /// What a helper finds besides its arguments: the run it is part of.
@@ -488,6 +488,14 @@ impl MemIn<'_> {
         unsafe { copied(self.address, self.len) }
     }
 
+    /// A copy of the bytes, of its own.
+    pub(crate) fn to_vec(self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len];
+        // SAFETY: [helper-args] the verifier measured the memory; the lifetime is the call's.
+        unsafe { copy_in(self.address, &mut bytes) };
+        bytes
+    }
+
     /// Looks at a copy of the bytes: as [`copy`](Self::copy), but the copy moves nowhere.
     #[inline]
     pub(crate) fn with<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
@@ -629,7 +637,8 @@ impl<'a> Arg<'a> for Text {
     const PROTO: ArgProto = arg(ArgKind::ConstStr, PLAIN);
 
     unsafe fn read(registers: &mut Registers<'a>) -> Self {
-        // SAFETY: [helper-args] the verifier found the end mark in memory that no one can change.
+        // SAFETY: [helper-args] the verifier found the end mark in a map's value that no one can
+        // change, and values are made of whole words.
         Self(unsafe { terminated(registers.take()) })
     }
 }
