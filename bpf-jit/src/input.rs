@@ -250,10 +250,7 @@ impl Helper {
             ret: proto.ret.kind,
             is_near: arena.reaches(entry as usize as u64),
             numbers: Numbers::of(proto.name),
-            is_random: match inline {
-                Some(Inline::Random(_)) => true,
-                None => false,
-            },
+            is_random: matches!(inline, Some(Inline::Random(_))),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! them, and they are filled in each time it is put in place.
 
 use bpf_abi::exec::{Inline, ProgCounters};
-use bpf_abi::image::Image;
+use bpf_abi::image::{BoundHelper, Image};
 use bpf_abi::map::MapLayout;
 use cranelift_codegen::ir::UserExternalName;
 
@@ -123,10 +123,11 @@ impl Symbol {
             Self::HashFactor(number) => Some(hash(number)?.factor),
             Self::HashMarks(number) => hash(number)?.used,
             Self::HashValues(number) => Some(hash(number)?.percpu?.values),
-            Self::RandomStates => image.helpers.iter().find_map(|helper| match helper.inline {
-                Some(Inline::Random(rows)) => Some(rows.states),
-                None => None,
-            }),
+            Self::RandomStates => {
+                let states =
+                    |helper: &BoundHelper| helper.inline.map(|Inline::Random(rows)| rows.states);
+                image.helpers.iter().find_map(states)
+            }
             Self::Counters => {
                 counters.map(|counters| std::ptr::from_ref(counters).expose_provenance() as u64)
             }

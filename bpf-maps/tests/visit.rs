@@ -87,7 +87,7 @@ fn an_entry_that_is_removed_while_it_is_seen_is_not_missed_by_the_others() {
         let count = map.visit(CpuId(0), &mut |at, _| {
             let n = number(at);
             assert!(seen.insert(n), "{n} comes twice");
-            if n % 3 != 0 {
+            if !n.is_multiple_of(3) {
                 map.delete(&key(n)).unwrap();
             }
             Go::On

@@ -146,7 +146,7 @@ fn finds_what_is_there(object: &Object, map_type: MapType, size: u32) {
     let table = object.map("table").unwrap();
     let mut random = Random::new(u64::from(size));
     let mut model = BTreeMap::new();
-    for step in 0..150_u32 {
+    for step in 0..60_u32 {
         // Few keys, that differ in their first byte, their last, or both.
         let mut key = vec![0x5a; size as usize];
         key[0] = u8::try_from(random.below(5)).unwrap();
@@ -231,7 +231,7 @@ fn stays_while_others_come_and_go(map_type: MapType) {
     thread::scope(|scope| {
         let (table, over, put) = (&table, &over, &put);
         scope.spawn(move || {
-            for step in 0..100_000_u32 {
+            for step in 0..30_000_u32 {
                 let _ = put(2 + step * 7 % 18);
                 let _ = table.delete(&key(2 + step * 3 % 18));
                 // The old element is used for another key, but where each CPU has its value.
