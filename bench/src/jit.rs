@@ -1,5 +1,7 @@
 //! The programs on every engine, in turns.
 
+use std::path::Path;
+
 use bpfkit::prelude::EngineChoice;
 
 use crate::contender::Runner;
@@ -33,14 +35,18 @@ struct Ratios {
     interp_to_sbpf: Vec<f64>,
 }
 
-/// Runs the programs with these names, or all.
-pub(crate) fn run(rounds: u32, names: &[String]) -> anyhow::Result<()> {
+/// Runs the programs with these names, or all; those of another folder, if one is named.
+pub(crate) fn run(rounds: u32, folder: Option<&Path>, names: &[String]) -> anyhow::Result<()> {
     println!(
         "{:10} {:>9} {:>9} {:>9} {:>9} {:>10} {:>10} {:>10}  (ns a run, medians)",
         "program", "kernel", "jit", "rbpf jit", "interp", "rbpf int.", "sbpf int.", "jit/kernel"
     );
     let mut ratios = Ratios::default();
-    for source in programs::wanted(names)? {
+    let sources = match folder {
+        Some(folder) => programs::wanted_in(folder, names),
+        None => programs::wanted(names),
+    };
+    for source in sources? {
         let mut race = Race::new(&source)?;
         race.check(&source)?;
         for round in 0..rounds {
@@ -60,6 +66,20 @@ pub(crate) fn run(rounds: u32, names: &[String]) -> anyhow::Result<()> {
         None => println!("worst ours/kernel: not measured"),
     }
     line("ours/kernel", &ratios.to_kernel);
+    Ok(())
+}
+
+/// Prints the machine code of the programs with these names, or of all.
+pub(crate) fn list(folder: Option<&Path>, names: &[String]) -> anyhow::Result<()> {
+    let sources = match folder {
+        Some(folder) => programs::wanted_in(folder, names),
+        None => programs::wanted(names),
+    };
+    for source in sources? {
+        let packet = inputs::packet(&source.name);
+        let ours = Ours::load(&source, EngineChoice::Jit, &packet)?;
+        println!("{}", ours.program.listing().unwrap_or_default());
+    }
     Ok(())
 }
 

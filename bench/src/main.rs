@@ -28,13 +28,15 @@ mod load;
 #[cfg(feature = "engines")]
 mod helpers;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
 /// What can be measured.
 const HELP: &str = "\
-usage: bpf-bench [all | verify | jit | tail | entry | replace | load | helpers] [--rounds N] [PROGRAM...]
+usage: bpf-bench [all | verify | jit | list | tail | entry | replace | load | helpers] [--rounds N]
+                 [--folder DIR] [PROGRAM...]
 
 all     everything below; the default
 entry   entering an empty program
@@ -42,7 +44,9 @@ tail    a tail call, in chains of 34 programs, and changing one; the last line i
         compiled code's times over the kernel's
 replace idle entry slots, replaced and probed functions, attaching while threads call
 jit     the programs of bench/programs on our engines, rbpf's, solana-sbpf's and the kernel's;
-        the last line is the geometric mean of our compiled code's time over the kernel's
+        the last line is the geometric mean of our compiled code's time over the kernel's;
+        with --folder, objects NAME.bpf.o of another folder, an XDP program each
+list    our machine code of these programs
 load    from an object's bytes to the first result, beside the kernel, and what compiling takes by
         size; the last line is the geometric mean of our time over the kernel's, our compiler
         working in the background
@@ -72,6 +76,11 @@ fn run(mut args: Vec<String>) -> anyhow::Result<()> {
         rounds = number.parse().with_context(|| format!("--rounds {number}"))?;
         args.drain(at..at + 2);
     }
+    let mut folder = None;
+    if let Some(at) = args.iter().position(|arg| arg == "--folder") {
+        folder = Some(PathBuf::from(args.get(at + 1).context("--folder wants a folder")?));
+        args.drain(at..at + 2);
+    }
     let what = if args.is_empty() { "all".to_owned() } else { args.remove(0) };
     if let Err(errno) = bpf_oracle::kernel::available() {
         println!("the kernel takes no part: bpf() says {errno}");
@@ -82,13 +91,13 @@ fn run(mut args: Vec<String>) -> anyhow::Result<()> {
             print!("{HELP}");
             Ok(())
         }
-        what => engines(what, rounds, &args),
+        what => engines(what, rounds, folder.as_deref(), &args),
     }
 }
 
 /// Measures what runs programs.
 #[cfg(feature = "engines")]
-fn engines(what: &str, rounds: u32, args: &[String]) -> anyhow::Result<()> {
+fn engines(what: &str, rounds: u32, folder: Option<&Path>, args: &[String]) -> anyhow::Result<()> {
     match what {
         "all" => {
             verify::run(rounds, args)?;
@@ -97,9 +106,10 @@ fn engines(what: &str, rounds: u32, args: &[String]) -> anyhow::Result<()> {
             replace::run(rounds)?;
             load::run(rounds, args)?;
             helpers::run(rounds, args)?;
-            jit::run(rounds, args)
+            jit::run(rounds, None, args)
         }
-        "jit" => jit::run(rounds, args),
+        "jit" => jit::run(rounds, folder, args),
+        "list" => jit::list(folder, args),
         "tail" => tail::run(rounds),
         "load" => load::run(rounds, args),
         "helpers" => helpers::run(rounds, args),
@@ -111,6 +121,6 @@ fn engines(what: &str, rounds: u32, args: &[String]) -> anyhow::Result<()> {
 
 /// Says that this build runs no programs.
 #[cfg(not(feature = "engines"))]
-fn engines(what: &str, _: u32, _: &[String]) -> anyhow::Result<()> {
+fn engines(what: &str, _: u32, _: Option<&Path>, _: &[String]) -> anyhow::Result<()> {
     anyhow::bail!("{what}: this build can only verify; the feature `engines` is off\n\n{HELP}")
 }

@@ -1,6 +1,6 @@
 //! The programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -28,15 +28,19 @@ const APART: &[&str] = &["empty", "helpers", "replace", "tail"];
 
 /// The programs of the mean whose names are wanted, or all; by name.
 pub(crate) fn wanted(names: &[String]) -> anyhow::Result<Vec<Source>> {
-    let folder = folder();
-    let entries = std::fs::read_dir(&folder).with_context(|| format!("no {}", folder.display()))?;
+    wanted_in(&folder(), names)
+}
+
+/// The programs of a folder whose names are wanted, or all; by name.
+pub(crate) fn wanted_in(folder: &Path, names: &[String]) -> anyhow::Result<Vec<Source>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("no {}", folder.display()))?;
     let mut sources = Vec::new();
     for entry in entries {
         let file = entry?.file_name().to_string_lossy().into_owned();
         let Some(name) = file.strip_suffix(".bpf.o") else { continue };
         let is_wanted = names.is_empty() || names.iter().any(|wanted| wanted == name);
         if is_wanted && !APART.contains(&name) {
-            sources.push(named(name));
+            sources.push(Source { name: name.to_owned(), path: folder.join(&file) });
         }
     }
     sources.sort_by(|a, b| a.name.cmp(&b.name));

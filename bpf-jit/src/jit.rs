@@ -20,6 +20,7 @@ use crate::cache::CodeCache;
 #[cfg(debug_assertions)]
 use crate::cache::entry;
 use crate::code::{Arena, Chunk};
+use crate::combine;
 use crate::error::CompileError;
 use crate::finish::{Entered, LINE, finish};
 use crate::input::Input;
@@ -98,8 +99,7 @@ impl Jit {
     /// Returns an error on other targets than x86-64 Linux, or if the system gives no memory for
     /// code.
     pub fn new(options: JitOptions) -> Result<Self, CompileError> {
-        let level = if options.optimize { "speed" } else { "none" };
-        let fast = Arc::new(Target::new(level, options.check)?);
+        let fast = Arc::new(Target::new(options.optimize, options.check)?);
         let arena = Arc::new(Arena::new(options.reserve)?);
         Ok(Self { arena, options, fast, plain: Arc::default() })
     }
@@ -192,15 +192,21 @@ impl Jit {
     /// Makes code.
     pub(crate) fn translate(&self, input: &Input<'_>) -> Result<Unplaced, CompileError> {
         let layout = Layout::new(input, input.mode == Mode::Checked)?;
-        let isa = &self.target(input)?.isa;
+        let target = self.target(input)?;
         let mut unit = Assembly::new(input.slots, layout.takes_tail_calls);
-        generate(input, &layout, isa, |ir, part| {
+        generate(input, &layout, &target.isa, |ir, part| {
             let mut cx = Context::for_function(ir);
-            let code = cx.compile(&**isa, &mut ControlPlane::default());
-            let code = code.map_err(|error| CompileError::Codegen {
+            let failed = |error| CompileError::Codegen {
                 function: part.function(),
-                what: format!("{:?}", error.inner),
-            })?;
+                what: format!("{error:?}"),
+            };
+            if let Some(optimizer) = &target.optimizer {
+                combine::before(&mut cx.func);
+                cx.optimize(&**optimizer, &mut ControlPlane::default()).map_err(failed)?;
+                combine::after(&mut cx.func);
+            }
+            let code = cx.compile(&*target.isa, &mut ControlPlane::default());
+            let code = code.map_err(|error| failed(error.inner))?;
             let relocs = code.buffer.relocs().to_vec();
             let fixed: Vec<usize> = relocs.iter().map(|reloc| reloc.offset as usize).collect();
             let entered = match part {
@@ -311,7 +317,7 @@ impl Jit {
         if let Some(plain) = self.plain.get() {
             return Ok(plain);
         }
-        let plain = Target::new("none", self.options.check)?;
+        let plain = Target::new(false, self.options.check)?;
         Ok(self.plain.get_or_init(|| plain))
     }
 }
@@ -350,17 +356,21 @@ fn generate(
 
 /// A code generator of Cranelift's, and what tells it from others.
 struct Target {
+    /// Optimises functions, if that is wanted.
+    optimizer: Option<OwnedTargetIsa>,
+    /// Makes code of them, and does not look for anything to optimise.
     isa: OwnedTargetIsa,
     id: OnceLock<EngineId>,
 }
 
 impl Target {
-    fn new(opt_level: &str, check: bool) -> Result<Self, CompileError> {
-        Ok(Self { isa: target(opt_level, check)?, id: OnceLock::new() })
+    fn new(optimize: bool, check: bool) -> Result<Self, CompileError> {
+        let optimizer = if optimize { Some(target("speed", check)?) } else { None };
+        Ok(Self { optimizer, isa: target("none", check)?, id: OnceLock::new() })
     }
 
     fn id(&self) -> &EngineId {
-        self.id.get_or_init(|| EngineId::new(&self.isa))
+        self.id.get_or_init(|| EngineId::new(self.optimizer.as_ref().unwrap_or(&self.isa)))
     }
 }
 

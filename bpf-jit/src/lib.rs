@@ -12,6 +12,8 @@ mod origin;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod lower;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod combine;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod abi;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod input;

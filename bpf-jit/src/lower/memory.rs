@@ -169,7 +169,7 @@ impl Region {
     }
 
     /// As Cranelift knows it.
-    pub(super) fn data(self) -> AliasRegionData {
+    pub(crate) fn data(self) -> AliasRegionData {
         let (user_id, description) = match self {
             Self::Memory => (1, "memory"),
             Self::Stack => (2, "stack"),

@@ -61,12 +61,12 @@ impl Writer<'_> {
         base.off + i16::try_from(step * self.random.below(room / step + 1)).unwrap_or(0)
     }
 
-    const fn area() -> Base {
+    pub(super) const fn area() -> Base {
         Base { reg: FP, off: AREA, len: AREA_LEN, held: Held::Frame(AREA_LEN) }
     }
 
     /// Memory that a register points to.
-    fn base(&mut self, is: impl Fn(Held) -> bool) -> Option<Base> {
+    pub(super) fn base(&mut self, is: impl Fn(Held) -> bool) -> Option<Base> {
         let reg = self.holding(is)?;
         let held = self.held(reg);
         let len = match held {
@@ -118,7 +118,7 @@ impl Writer<'_> {
     }
 
     /// Whether programs of this kind may write there.
-    fn may_write(&self, held: Held) -> bool {
+    pub(super) fn may_write(&self, held: Held) -> bool {
         match held {
             Held::Value(_) | Held::Frame(_) => true,
             Held::Packet(_) => matches!(self.plan.kind, Kind::Xdp | Kind::SchedCls),
@@ -133,7 +133,13 @@ impl Writer<'_> {
         for _ in 0..=self.random.below(3) {
             let held = self.held(reg);
             let Some(base) = self.base(|other| other == held) else { return };
-            match self.random.below(8) {
+            match self.random.below(11) {
+                8..11 => {
+                    // What was just written may be where the memory's register was.
+                    if self.is_still(base) {
+                        self.pieces(base);
+                    }
+                }
                 0..3 => {
                     self.load_from(base);
                 }
@@ -180,7 +186,8 @@ impl Writer<'_> {
     /// A few accesses of the stack.
     pub(super) fn stack(&mut self) {
         for _ in 0..=self.random.below(4) {
-            match self.random.below(12) {
+            match self.random.below(14) {
+                12 | 13 => self.pieces_of_stack(),
                 0..4 => self.store_into(Self::area()),
                 4..7 => {
                     self.load_stack();

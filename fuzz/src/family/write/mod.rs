@@ -8,6 +8,7 @@
 mod state;
 mod scalars;
 mod memory;
+mod pieces;
 mod packet;
 mod flow;
 mod calls;

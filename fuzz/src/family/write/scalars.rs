@@ -16,7 +16,8 @@ impl Writer<'_> {
     /// A few computations.
     pub(super) fn arithmetic(&mut self) {
         for _ in 0..=self.random.below(4) {
-            match self.random.below(20) {
+            match self.random.below(22) {
+                20 | 21 => self.move_or_not(),
                 0..4 => self.move_number(),
                 4 | 5 => self.turn_bytes(),
                 6 => self.negate(),
