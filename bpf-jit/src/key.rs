@@ -21,6 +21,7 @@ use crate::input::Input;
 const TRANSLATION: &[&str] = &[
     include_str!("abi.rs"),
     include_str!("checked.rs"),
+    include_str!("choice.rs"),
     include_str!("code.rs"),
     include_str!("combine/bytes.rs"),
     include_str!("combine/dead.rs"),

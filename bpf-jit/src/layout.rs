@@ -6,6 +6,7 @@ use bpf_abi::helper::THROW;
 use bpf_abi::prog::ProgType;
 use bpf_isa::{Call, Imm64, Insn, Pc, Reg, RegSet};
 
+use crate::choice::Choices;
 use crate::error::CompileError;
 use crate::input::{Input, Subprog};
 
@@ -83,6 +84,16 @@ pub(crate) enum Exit {
     Return { at: Pc },
 }
 
+impl BasicBlock {
+    /// Whether the instruction at `pc`, inside of the block, is what a conditional jump before it goes
+    /// around: see [`choice`](crate::choice).
+    pub(crate) fn is_optional(&self, image: &Input<'_>, pc: Pc) -> bool {
+        let before = pc.0.checked_sub(1).map(Pc).filter(|before| *before >= self.start);
+        let before = before.and_then(|before| image.program.get(before));
+        matches!(before, Some(Insn::JumpIf { .. }))
+    }
+}
+
 impl Exit {
     /// The blocks that may be next, one entry an edge.
     pub(crate) fn successors(self) -> impl Iterator<Item = BlockNo> {
@@ -114,7 +125,7 @@ impl Layout {
                 may_throw: false,
                 keeps_nothing: false,
                 stack_depth: u32::from(subprog.stack_depth),
-                blocks: Blocks { image, subprog }.find()?,
+                blocks: Blocks::new(image, subprog).find()?,
             });
         }
         let tail_call = Insn::Call(Call::Helper(TAIL_CALL));
@@ -269,7 +280,10 @@ impl Layout {
                 for pc in (block.start.0..block.end.0).rev().map(Pc) {
                     let Some(insn) = image.program.get(pc) else { continue };
                     let arity = self.call_arity(image, pc, insn)?;
-                    now = now.minus(insn.writes()).union(insn.reads(arity));
+                    if !block.is_optional(image, pc) {
+                        now = now.minus(insn.writes());
+                    }
+                    now = now.union(insn.reads(arity));
                 }
                 changed |= now != live[i];
                 live[i] = now;
@@ -332,9 +346,14 @@ fn subprogs(image: &Input<'_>) -> Result<Vec<Subprog>, CompileError> {
 struct Blocks<'a> {
     image: &'a Input<'a>,
     subprog: &'a Subprog,
+    choices: Choices<'a>,
 }
 
-impl Blocks<'_> {
+impl<'a> Blocks<'a> {
+    fn new(image: &'a Input<'a>, subprog: &'a Subprog) -> Self {
+        Self { image, subprog, choices: Choices::new(image, subprog.start, subprog.end) }
+    }
+
     fn find(&self) -> Result<Vec<BasicBlock>, CompileError> {
         let leaders = self.leaders()?;
         let numbers: BTreeMap<Pc, BlockNo> =
@@ -354,7 +373,7 @@ impl Blocks<'_> {
                 if insn == Insn::Exit {
                     break;
                 }
-                if !is_jump(insn) {
+                if !self.ends_block(insn, pc) {
                     pc = after;
                     continue;
                 }
@@ -388,7 +407,7 @@ impl Blocks<'_> {
                 let exit = Exit::Return { at: pc };
                 return Ok(BasicBlock { start: leader, end: pc, exit, jump: None });
             }
-            if is_jump(insn) {
+            if self.ends_block(insn, pc) {
                 let taken = number(self.threaded(self.target(insn, pc)?)?)?;
                 let (exit, jump) = if insn.falls_through() {
                     let fallen = number(self.threaded(after)?)?;
@@ -409,6 +428,11 @@ impl Blocks<'_> {
                 return Ok(BasicBlock { start: leader, end: pc, exit, jump: None });
             }
         }
+    }
+
+    /// Whether an instruction ends its block by going elsewhere in the function.
+    fn ends_block(&self, insn: Insn, pc: Pc) -> bool {
+        insn.jump_offset().is_some() && !self.choices.is_at(pc)
     }
 
     fn insn(&self, pc: Pc) -> Result<Insn, CompileError> {
@@ -436,11 +460,6 @@ impl Blocks<'_> {
         }
         Ok(pc)
     }
-}
-
-/// Whether an instruction ends its block by going elsewhere in the function.
-const fn is_jump(insn: Insn) -> bool {
-    insn.jump_offset().is_some()
 }
 
 /// Copies the latch of a loop to the blocks that jump to it, if it is short.

@@ -8,6 +8,8 @@ mod jit;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod layout;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod choice;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod origin;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod lower;

@@ -24,7 +24,7 @@ use bpf_abi::image::{MemoryClass, Note};
 use bpf_isa::{AluOp, Call, Insn, Operand, Pc, Reg, Size, Width};
 
 use crate::input::{Input, Numbers};
-use crate::layout::Function;
+use crate::layout::{BasicBlock, Function};
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Origins {
         self.0[reg.index()]
     }
 
-    fn join(&self, other: &Self) -> Self {
+    pub(crate) fn join(&self, other: &Self) -> Self {
         let mut joined = *self;
         for (ours, theirs) in joined.0.iter_mut().zip(other.0) {
             *ours = ours.join(theirs);
@@ -105,6 +105,15 @@ impl Origins {
         let leftover = if matches!(insn, Insn::Call(_)) { Origin::Elsewhere } else { result };
         for reg in insn.writes().iter() {
             self.0[reg.index()] = if reg == Reg::R0 { result } else { leftover };
+        }
+    }
+
+    /// What they are after `insn`, which is at `pc` of this block and may be gone around.
+    fn pass(&mut self, image: &Input<'_>, block: &BasicBlock, pc: Pc, insn: Insn) {
+        let before = *self;
+        self.step(image, insn);
+        if block.is_optional(image, pc) {
+            *self = self.join(&before);
         }
     }
 
@@ -227,7 +236,7 @@ impl Memory {
                         Touched::Anything => anything = true,
                     }
                 }
-                now.step(image, insn);
+                now.pass(image, block, pc, insn);
                 for origin in now.0 {
                     if let Origin::Frame(at) = origin {
                         depth = depth.max(below(at));
@@ -315,7 +324,7 @@ fn origins(image: &Input<'_>, function: &Function) -> Vec<Origins> {
         };
         for pc in (block.start.0..block.end.0).map(Pc) {
             if let Some(insn) = image.program.get(pc) {
-                now.step(image, insn);
+                now.pass(image, block, pc, insn);
             }
         }
         for next in block.exit.successors() {

@@ -58,6 +58,28 @@ impl Lower<'_> {
         next > self.current && blocks[next].start == blocks[self.current].start
     }
 
+    /// The jump at `pc` and the instruction that it goes around, as one choice; returns where it goes
+    /// on.
+    pub(super) fn choose(&mut self, pc: Pc) -> Result<Pc, CompileError> {
+        let condition = self.condition(pc, Sense::Plain)?;
+        let next = Pc(pc.0 + 1);
+        let insn = self.insn(next)?;
+        self.at(next);
+        let before: Vec<(Reg, Value)> =
+            insn.writes().iter().map(|reg| (reg, self.get(reg))).collect();
+        let origins = self.origins;
+        self.insn_at(insn)?;
+        self.origins.step(self.unit.image, insn);
+        self.origins = self.origins.join(&origins);
+        for (reg, before) in before {
+            let after = self.get(reg);
+            let value = self.b.ins().select(condition, before, after);
+            self.set(reg, value);
+            self.maps[reg.index()] = None;
+        }
+        Ok(Pc(next.0 + insn.slots()))
+    }
+
     /// Whether one of the ways out leads to where the function has been.
     fn goes_back(&self, exit: Exit) -> bool {
         let blocks = &self.function.blocks;

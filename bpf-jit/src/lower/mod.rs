@@ -270,6 +270,10 @@ impl<'a> Lower<'a> {
         while pc < block.end {
             let insn = self.insn(pc)?;
             self.at(pc);
+            if let Insn::JumpIf { .. } = insn {
+                pc = self.choose(pc)?;
+                continue;
+            }
             let after = Pc(pc.0 + insn.slots());
             let ends = after >= block.end;
             if ends

@@ -6,6 +6,7 @@
 mod alu;
 mod branches;
 mod memory;
+mod pieces;
 mod calls;
 mod maps;
 mod tail_calls;
