@@ -50,18 +50,16 @@ impl<'a> Choices<'a> {
         let is_order = !matches!(op, JumpOp::Eq | JumpOp::Ne | JumpOp::Set);
         let is_sign = matches!(op, JumpOp::Sgt | JumpOp::Sge | JumpOp::Slt | JumpOp::Sle);
         let a = self.same(pc, Operand::Reg(dst));
-        match self.insn(moved) {
-            Some(Insn::Alu { op: AluOp::Mov, dst: to, src: from, .. }) => {
-                let b = self.same(pc, src);
-                let (to, from) = (self.same(pc, Operand::Reg(to)), self.same(pc, from));
-                is_order && (meet(to, a) && meet(from, b) || meet(to, b) && meet(from, a))
-            }
-            Some(Insn::Neg { dst: to, .. }) => {
-                is_sign
-                    && matches!(src, Operand::Imm(-1..=1))
-                    && meet(self.same(pc, Operand::Reg(to)), a)
-            }
-            _ => false,
+        let moved = self.insn(moved);
+        if let Some(Insn::Alu { op: AluOp::Mov, dst: to, src: from, .. }) = moved {
+            let b = self.same(pc, src);
+            let (to, from) = (self.same(pc, Operand::Reg(to)), self.same(pc, from));
+            is_order && (meet(to, a) && meet(from, b) || meet(to, b) && meet(from, a))
+        } else if let Some(Insn::Neg { dst: to, .. }) = moved {
+            let is_near_zero = matches!(src, Operand::Imm(-1..=1));
+            is_sign && is_near_zero && meet(self.same(pc, Operand::Reg(to)), a)
+        } else {
+            false
         }
     }
 
@@ -72,10 +70,9 @@ impl<'a> Choices<'a> {
     /// Where one gets to by going to `pc`: jumps lead on.
     fn destination(&self, mut pc: Pc) -> Option<Pc> {
         for _ in 0..MOST_JUMPS {
-            match self.insn(pc)? {
-                insn @ Insn::Jump { .. } => pc = insn.jump_target(pc)?,
-                _ => return Some(pc),
-            }
+            let insn = self.insn(pc)?;
+            let Insn::Jump { .. } = insn else { return Some(pc) };
+            pc = insn.jump_target(pc)?;
         }
         None
     }

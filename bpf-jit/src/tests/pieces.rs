@@ -11,7 +11,7 @@ use crate::{Jit, JitOptions};
 
 /// The context of these tests: bytes that tell each other apart.
 fn memory() -> [u8; 64] {
-    std::array::from_fn(|at| u8::try_from(at * 7 + 129 & 0xff).unwrap())
+    std::array::from_fn(|at| u8::try_from((at * 7 + 129) & 0xff).unwrap())
 }
 
 fn alu(op: AluOp, width: Width, dst: Reg, src: Operand) -> Insn {
