@@ -20,6 +20,8 @@ mod jit;
 #[cfg(feature = "engines")]
 mod tail;
 #[cfg(feature = "engines")]
+mod pending;
+#[cfg(feature = "engines")]
 mod entry;
 #[cfg(feature = "engines")]
 mod replace;
@@ -40,8 +42,9 @@ usage: bpf-bench [all | verify | jit | list | tail | entry | replace | load | he
 
 all     everything below; the default
 entry   entering an empty program
-tail    a tail call, in chains of 34 programs, and changing one; the last line is the worst of our
-        compiled code's times over the kernel's
+tail    a tail call, in chains of 34 programs, and changing one, the last line being the worst of our
+        compiled code's times over the kernel's; chains that are being compiled, and a program that
+        comes into a chain that runs
 replace idle entry slots, replaced and probed functions, attaching while threads call
 jit     the programs of bench/programs on our engines, rbpf's, solana-sbpf's and the kernel's;
         the last line is the geometric mean of our compiled code's time over the kernel's;

@@ -28,7 +28,9 @@ pub(crate) fn run(rounds: u32) -> anyhow::Result<()> {
     println!();
     calls(rounds)?;
     println!();
-    attaching()
+    attaching()?;
+    println!();
+    attaching_before_code(rounds)
 }
 
 /// A program of an object in a runtime with such slots.
@@ -166,6 +168,37 @@ fn attaching() -> anyhow::Result<()> {
         let at = |part: usize| times.get((times.len() - 1) * part / 1000).copied();
         let [median, p99, most] = [500, 990, 1000].map(|part| cell(at(part), 9, 2));
         println!("{name:28} {median} {p99} {most}");
+    }
+    Ok(())
+}
+
+/// What the first attaching takes by how far the compiler is: it compiles what is not compiled.
+fn attaching_before_code(rounds: u32) -> anyhow::Result<()> {
+    println!("{:28} {:>9} {:>9}  (µs, medians)", "the first extension", "attached", "first run");
+    let rows = [
+        ("both compiled", JitMode::Eager),
+        ("neither compiled yet", JitMode::Background),
+        ("interpreted", JitMode::Off),
+    ];
+    for (what, mode) in rows {
+        let (mut attached, mut ran) = (Times::default(), Times::default());
+        for _ in 0..rounds {
+            let runtime = Runtime::builder().jit(mode).code_cache(None).build()?;
+            let hold = runtime.hold_compiler();
+            let mut open = runtime.open_file(&named("replace").path)?;
+            let source = open.clone();
+            open.choose(&["once"])?;
+            let program = open.load()?.program("once")?;
+            let extension = load_for(&source, "extension", &program)?;
+            let mut packet = program.packet(&inputs::headers())?;
+            let start = Instant::now();
+            let link = extension.attach()?;
+            attached.push(start.elapsed().as_secs_f64() * 1e6);
+            program.run(&mut packet)?;
+            ran.push(start.elapsed().as_secs_f64() * 1e6);
+            drop((link, hold));
+        }
+        println!("{what:28} {} {}", cell(attached.median(), 9, 1), cell(ran.median(), 9, 1));
     }
     Ok(())
 }

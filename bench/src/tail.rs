@@ -10,6 +10,7 @@ use bpfkit::prelude::*;
 
 use crate::inputs;
 use crate::kernel;
+use crate::pending;
 use crate::programs::named;
 use crate::stats::{Times, cell};
 
@@ -30,19 +31,19 @@ const CHAINS: [(&str, &str); 6] = [
 ];
 
 /// A chain: its first program, and its last alone.
-struct Chain<P> {
-    first: P,
+pub(crate) struct Chain<P> {
+    pub(crate) first: P,
     last: P,
     /// All of them, as they are in the array.
-    programs: Vec<P>,
+    pub(crate) programs: Vec<P>,
     /// The one in the middle once more, to exchange it with.
     twin: P,
 }
 
 /// A chain of a runtime, with what keeps it and what changes it.
-struct Ours {
-    object: Object,
-    chain: Chain<Program>,
+pub(crate) struct Ours {
+    pub(crate) object: Object,
+    pub(crate) chain: Chain<Program>,
     kind: &'static str,
 }
 
@@ -64,8 +65,8 @@ pub(crate) fn run(rounds: u32) -> anyhow::Result<()> {
         let is_there = bpf_oracle::kernel::available().is_ok();
         Ok(Place {
             linux: is_there.then(|| in_kernel(kind)).transpose()?,
-            jit: ours(kind, EngineChoice::Jit)?,
-            interp: ours(kind, EngineChoice::Interp)?,
+            jit: ours(kind, &Runtime::builder().engine(EngineChoice::Jit).build()?)?,
+            interp: ours(kind, &Runtime::builder().engine(EngineChoice::Interp).build()?)?,
         })
     };
     for (kind, what) in CHAINS {
@@ -79,6 +80,7 @@ pub(crate) fn run(rounds: u32) -> anyhow::Result<()> {
     for (kind, what) in &CHAINS[..2] {
         row(what, place(kind)?.updates(rounds)?, 1);
     }
+    pending::run(rounds)?;
     match worst {
         Some(ratio) => println!("worst row ours/kernel: {ratio:.3}"),
         None => println!("worst row ours/kernel: not measured"),
@@ -150,18 +152,22 @@ impl Place {
 }
 
 /// The slot that is updated, in the middle of a chain.
-const MIDDLE: u32 = MAX_TAIL_CALLS / 2;
+pub(crate) const MIDDLE: u32 = MAX_TAIL_CALLS / 2;
 
 impl<P> Chain<P> {
     /// What is put into the slot the next time: one of two programs that do the same.
     fn turn(&self, times: u32) -> anyhow::Result<&P> {
-        let middle = self.programs.get(MIDDLE as usize).context("a chain has 34 programs")?;
-        Ok(if times.is_multiple_of(2) { &self.twin } else { middle })
+        Ok(if times.is_multiple_of(2) { &self.twin } else { self.middle()? })
+    }
+
+    /// The program in the middle.
+    pub(crate) fn middle(&self) -> anyhow::Result<&P> {
+        self.programs.get(MIDDLE as usize).context("a chain has 34 programs")
     }
 }
 
 /// Puts a program into a slot in the kernel.
-fn update(array: &linux::Map, program: &linux::Program) -> anyhow::Result<()> {
+pub(crate) fn update(array: &linux::Map, program: &linux::Program) -> anyhow::Result<()> {
     array.update_program(&MIDDLE.to_le_bytes(), program).map_err(kernel::refused("an update"))
 }
 
@@ -198,13 +204,15 @@ fn per(start: Instant, count: u32) -> f64 {
 }
 
 /// A chain in a runtime.
-fn ours(kind: &'static str, engine: EngineChoice) -> anyhow::Result<Ours> {
-    let runtime = Runtime::builder().engine(engine).build()?;
-    let object = runtime.open_file(&named("tail").path)?.load()?;
+pub(crate) fn ours(kind: &'static str, runtime: &Runtime) -> anyhow::Result<Ours> {
+    let mut open = runtime.open_file(&named("tail").path)?;
+    let names: Vec<String> = (0..=MAX_TAIL_CALLS).map(|n| format!("{kind}_{n}")).collect();
+    open.choose(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let object = open.load()?;
     let array = object.map(kind)?.prog_array()?;
     let mut programs = Vec::new();
-    for n in 0..=MAX_TAIL_CALLS {
-        let program = object.program(&format!("{kind}_{n}"))?;
+    for (n, name) in (0..).zip(&names) {
+        let program = object.program(name)?;
         array.set(n, &program)?;
         programs.push(program);
     }
@@ -218,7 +226,7 @@ fn ours(kind: &'static str, engine: EngineChoice) -> anyhow::Result<Ours> {
 }
 
 /// What a tail call takes in a runtime.
-fn a_call(chain: &Chain<Program>, packet: &[u8]) -> anyhow::Result<f64> {
+pub(crate) fn a_call(chain: &Chain<Program>, packet: &[u8]) -> anyhow::Result<f64> {
     let time = |program: &Program| -> anyhow::Result<f64> {
         let mut packet = program.packet(packet)?;
         for _ in 0..REPEAT / 4 {
@@ -245,7 +253,7 @@ fn kernel_call(chain: &Chain<linux::Program>, packet: &[u8]) -> anyhow::Result<f
 }
 
 /// A chain in the kernel, and the array it goes through.
-fn in_kernel(kind: &str) -> anyhow::Result<(Chain<linux::Program>, linux::Map)> {
+pub(crate) fn in_kernel(kind: &str) -> anyhow::Result<(Chain<linux::Program>, linux::Map)> {
     let source = named("tail");
     let spec = bpf_object::read(&std::fs::read(&source.path)?, &source.name)?;
     let maps: Vec<linux::Map> =
