@@ -120,6 +120,16 @@ pub enum Error {
         prog_type: ProgType,
     },
 
+    /// A packet of a batch could not be run; those before it were.
+    #[error("packets[{at}]")]
+    InBatch {
+        /// Its place in the batch, counted from 0.
+        at: usize,
+        /// Why.
+        #[source]
+        error: Box<Self>,
+    },
+
     /// A program did what no verified program can do: the verifier was wrong about it.
     #[error("program {program:?} was stopped")]
     Fault {
@@ -223,6 +233,7 @@ impl Error {
             }
             Self::Pinned { .. } => Errno::EEXIST,
             Self::NoJit(_) | Self::Unsupported(_) => Errno::EOPNOTSUPP,
+            Self::InBatch { error, .. } => error.errno(),
             Self::Load(error) => error.errno(),
         }
     }

@@ -95,6 +95,29 @@ fn both_engines_report_the_same() {
 }
 
 #[test]
+fn when_programs_are_compiled_changes_nothing_of_what_they_do() {
+    for extra in [&[][..], &["--repeat", "3"], &["--tail", "ports[53]=http"]] {
+        let with = |jit: &str| settled(run(&[&["--jit", jit], extra].concat()));
+        let eager = with("eager");
+        assert_eq!(eager, with("background"), "{extra:?}");
+        assert_eq!(eager, with("off"), "{extra:?}");
+    }
+    assert_eq!(run(&["--jit", "off"])["engine"], "interp");
+    // Words for people too.
+    let words = |jit: &str| {
+        let output = bpfkit(&["run", OBJECT, "--pcap", CAPTURE, "--jit", jit]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let text = stdout(&output);
+        let (speed, rest): (Vec<_>, Vec<_>) =
+            text.lines().partition(|line| line.contains("ns per packet"));
+        assert_eq!(speed.len(), 1);
+        rest.join("\n")
+    };
+    assert_eq!(words("eager"), words("background"));
+    assert_eq!(words("eager"), words("off"));
+}
+
+#[test]
 fn a_slot_can_be_emptied_and_filled_from_outside() {
     let emptied = run(&["--tail", "protocols[1]="]);
     assert_eq!(program(&emptied, "parse_icmp")["runs"], 0);

@@ -1,7 +1,10 @@
 //! Batches of packets: a program is entered once for all of them, and each packet is a run of its own.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bpf_abi::errno::Errno;
 use bpf_abi::map::{MapInit, MapInitValue, MapSpec, MapType};
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::ObjectSpec;
@@ -136,7 +139,10 @@ fn a_batch_stops_at_a_packet_of_another_kind() {
         batch.insert(2, other.packet(&[0; 64]).unwrap());
         let mut verdicts = Vec::new();
         let error = program.run_batch(&mut batch, &mut verdicts).unwrap_err();
-        assert!(matches!(error, Error::WrongPacket { .. }), "{engine}: {error}");
+        assert_eq!((error.to_string(), error.errno()), ("packets[2]".to_owned(), Errno::EINVAL));
+        let Error::InBatch { at: 2, error } = error else { panic!("{engine}: {error}") };
+        let said = "program \"p\" is of type xdp, and the packet is not for those";
+        assert_eq!(error.to_string(), said, "{engine}");
         assert_eq!(verdicts, [64, 1], "{engine}: those before it have run");
         assert_eq!(batch[1].len(), 82, "{engine}");
         assert_eq!(batch[3].len(), 84, "{engine}: that behind it has not");
@@ -144,6 +150,87 @@ fn a_batch_stops_at_a_packet_of_another_kind() {
         batch.remove(2);
         program.run_batch(&mut batch[2..], &mut verdicts).unwrap();
         assert_eq!((verdicts.as_slice(), batch[2].len()), (&[64, 1, 1][..], 92), "{engine}");
+    }
+}
+
+#[test]
+fn a_chain_changes_while_a_batch_runs_through_it() {
+    // The first program counts in the packet's first byte how often it ran, and goes on to whatever is
+    // in the slot: one of two programs, or none.
+    const FIRST: &str = "
+        r2 = *(u32 *)(r1 +4)
+        r3 = *(u32 *)(r1 +0)
+        r4 = r3
+        r4 += 1
+        if r4 > r2 goto out
+        r5 = *(u8 *)(r3 +0)
+        r5 += 1
+        *(u8 *)(r3 +0) = r5
+        r2 = map[jumps] ll
+        r3 = 0
+        call bpf_tail_call
+        out: r0 = 3
+        exit";
+    // The others answer how long the packet is, and which of them they are.
+    let other = |which: u32| {
+        format!(
+            "r0 = *(u32 *)(r1 +4)
+             r3 = *(u32 *)(r1 +0)
+             r0 -= r3
+             r0 += {which}
+             exit"
+        )
+    };
+    let jumps = MapSpec::new("jumps", MapType::ProgArray, 4, 4, 1);
+    let (one, two) = (other(1000), other(2000));
+    let programs = [("first", FIRST), ("one", one.as_str()), ("two", two.as_str())];
+    let spec = text::object(ProgType::Xdp, vec![jumps], &programs).unwrap();
+    for (engine, runtime) in engines() {
+        // In the background: the second half of the programs is compiled while batches run.
+        let hold = runtime.hold_compiler();
+        let object = runtime.open(spec.clone()).load().unwrap();
+        let array = object.map("jumps").unwrap().prog_array().unwrap();
+        let [first, one, two] = ["first", "one", "two"].map(|name| object.program(name).unwrap());
+        let over = AtomicBool::new(false);
+        let mut seen = [0_u64; 3];
+        std::thread::scope(|scope| {
+            let changes = scope.spawn(|| {
+                let mut changes = 0_u64;
+                while !over.load(Ordering::Relaxed) {
+                    array.set(0, &one).unwrap();
+                    array.set(0, &two).unwrap();
+                    array.delete(0).unwrap();
+                    changes += 3;
+                }
+                changes
+            });
+            let mut batch = packets(&first, &[0; 40]);
+            let mut verdicts = Vec::new();
+            let mut rounds = 0_u64;
+            while rounds < 200 || (seen.contains(&0) && rounds < 200_000) {
+                if rounds == 100 {
+                    first.settle();
+                    two.settle();
+                }
+                verdicts.clear();
+                first.run_batch(&mut batch, &mut verdicts).unwrap();
+                rounds += 1;
+                assert_eq!(verdicts.len(), batch.len(), "{engine}");
+                for (n, (verdict, packet)) in verdicts.iter().zip(&batch).enumerate() {
+                    let len = 64 + 10 * u32::try_from(n).unwrap();
+                    let places = [3, 1000 + len, 2000 + len];
+                    let place = places.iter().position(|place| place == verdict);
+                    let place = place.unwrap_or_else(|| panic!("{engine}: {verdict} of {n}"));
+                    seen[place] += 1;
+                    assert_eq!(packet.tail_calls(), u32::from(place > 0), "{engine}");
+                    assert_eq!(packet.to_vec()[0], rounds.to_le_bytes()[0], "{engine}");
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+            assert!(changes.join().unwrap() > 0);
+        });
+        assert!(seen.iter().all(|count| *count > 0), "{engine}: {seen:?}");
+        drop(hold);
     }
 }
 

@@ -13,7 +13,7 @@ use bpf_abi::map::{MapInit, MapInitValue, MapSpec, MapType, UpdateFlags};
 use bpf_abi::prog::ProgType;
 use bpf_abi::spec::ObjectSpec;
 use bpf_fuzz::random::Random;
-use bpf_runtime::{EngineChoice, JitMode, Object, Program, Runtime};
+use bpf_runtime::{CodeCache, EngineChoice, JitMode, Object, Program, Runtime};
 use bpf_tests::corpus::file;
 use bpf_tests::text;
 use bpfkit::OpenElf as _;
@@ -208,6 +208,45 @@ fn a_chain_of_both_engines_in_any_order_is_the_same_chain() {
             object.program(&name(n)).unwrap().settle();
             assert_eq!(run(&object), expected, "{order}, {n} compiled, {ways:?}");
         }
+    }
+}
+
+#[test]
+fn the_interpreter_leaves_for_code_that_was_kept_and_comes_back() {
+    if Runtime::builder().engine(EngineChoice::Jit).build().is_err() {
+        return;
+    }
+    let mut random = Random::new(3);
+    for round in 0..12 {
+        let alone = WAYS.get(round % 6).copied();
+        let ways: Vec<Way> =
+            (0..LINKS).map(|_| alone.unwrap_or_else(|| random.pick(&WAYS))).collect();
+        let spec = chain(|n| ways[n as usize]);
+        let expected = eagerly(&spec);
+        let kept: Vec<bool> = (0..LINKS).map(|_| random.chance(50)).collect();
+        // Some of the programs are compiled in another runtime, alone, so that the cache has them.
+        let cache = CodeCache::in_memory(CodeCache::DEFAULT_MEMORY);
+        let builder = || Runtime::builder().engine(EngineChoice::Jit).code_cache(cache.clone());
+        let mut some = spec.clone();
+        some.maps.iter_mut().for_each(|map| map.init.clear());
+        let mut open = builder().build().unwrap().open(some);
+        let names: Vec<_> = (0..LINKS).filter(|n| kept[*n as usize]).map(name).collect();
+        open.choose(&names.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        drop(open.load().unwrap());
+
+        let runtime = builder().jit(JitMode::Background).cpus(2).build().unwrap();
+        let hold = runtime.hold_compiler();
+        let object = runtime.open(spec).load().unwrap();
+        for (n, kept) in (0..LINKS).zip(&kept) {
+            let engine = if *kept { Engine::Jit } else { Engine::Interp };
+            assert_eq!(object.program(&name(n)).unwrap().info().engine, engine, "{n} of {kept:?}");
+        }
+        for _ in 0..3 {
+            assert_eq!(run(&object), expected, "{kept:?}, {ways:?}");
+        }
+        drop(hold);
+        object.programs().iter().for_each(|program| assert_eq!(program.settle(), Engine::Jit));
+        assert_eq!(run(&object), expected, "{kept:?}, {ways:?}");
     }
 }
 

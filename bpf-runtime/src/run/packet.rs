@@ -159,13 +159,16 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// Returns an error at the first packet that is for programs of another type; those before it
-    /// were run, and their verdicts are there.
+    /// Returns an [`Error::InBatch`] at the first packet that is for programs of another type; those
+    /// before it were run, and their verdicts are there.
     pub fn run_batch(&self, packets: &mut [Packet], verdicts: &mut Vec<u32>) -> Result<(), Error> {
         let runner = self.runner();
         verdicts.reserve(packets.len());
-        for packet in packets {
-            verdicts.push(runner.run(packet)?);
+        for (at, packet) in packets.iter_mut().enumerate() {
+            match runner.run(packet) {
+                Ok(verdict) => verdicts.push(verdict),
+                Err(error) => return Err(Error::InBatch { at, error: Box::new(error) }),
+            }
         }
         Ok(())
     }

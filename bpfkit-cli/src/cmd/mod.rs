@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bpfkit::abi::spec::ObjectSpec;
-use bpfkit::{EngineChoice, KernelBtf, OpenObject, Runtime};
+use bpfkit::{EngineChoice, JitMode, KernelBtf, OpenObject, Runtime};
 use clap::ValueEnum;
 
 /// Which engine runs programs.
@@ -35,6 +35,28 @@ impl From<Engine> for EngineChoice {
             Engine::Auto => Self::Auto,
             Engine::Jit => Self::Jit,
             Engine::Interp => Self::Interp,
+        }
+    }
+}
+
+/// When programs are compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Jit {
+    /// As they are loaded
+    #[default]
+    Eager,
+    /// Beside the runs, which are interpreted until code is there
+    Background,
+    /// Never
+    Off,
+}
+
+impl From<Jit> for JitMode {
+    fn from(jit: Jit) -> Self {
+        match jit {
+            Jit::Eager => Self::Eager,
+            Jit::Background => Self::Background,
+            Jit::Off => Self::Off,
         }
     }
 }

@@ -7,7 +7,7 @@ use bpfkit::abi::map::{MapInitValue, MapType};
 use bpfkit::{CodeCache, Link, LoadError, Object, OpenObject, Program, Runtime, TestRun};
 use serde_json::json;
 
-use super::{Engine, kernel_btf, open, read, replay};
+use super::{Engine, Jit, kernel_btf, open, read, replay};
 use crate::Outcome;
 use crate::report::print;
 
@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Which engine runs the programs
     #[arg(long, value_enum, default_value_t)]
     pub(crate) engine: Engine,
+    /// When programs are compiled
+    #[arg(long, value_enum, default_value_t, conflicts_with = "script")]
+    pub(crate) jit: Jit,
     /// Keep compiled code in this directory, and take it from there; nobody else may be able to
     /// write to it
     #[arg(long, value_name = "DIR")]
@@ -120,6 +123,7 @@ pub(crate) fn load(args: &Args, counting: Counting) -> anyhow::Result<Option<Loa
     let cache = cache.context("--code-cache")?;
     let runtime = Runtime::builder()
         .engine(args.engine.into())
+        .jit(args.jit.into())
         .code_cache(cache)
         .kernel_btf(kernel_btf(args.btf.as_ref()))
         .count(counting == Counting::On)
