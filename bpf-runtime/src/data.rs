@@ -314,7 +314,10 @@ pub(crate) fn encode(btf: &Btf, ty: TypeId, text: &str) -> Result<Vec<u8>, Strin
     let resolved = btf.resolve(ty).ok_or("its type is not known")?;
     let resolved = resolved.var().and_then(|var| btf.resolve(var.ty)).unwrap_or(resolved);
     if let Some(array) = resolved.array() {
-        if btf.size_of(array.element) != Some(1) || text.len() >= size {
+        if btf.size_of(array.element) != Some(1) {
+            return Err("it has elements, which are set one by one".to_owned());
+        }
+        if text.len() >= size {
             return Err(format!("{text:?} does not fit into an array of {size} bytes"));
         }
         let mut bytes = text.as_bytes().to_vec();
@@ -331,9 +334,9 @@ pub(crate) fn encode(btf: &Btf, ty: TypeId, text: &str) -> Result<Vec<u8>, Strin
         ("true", _) if is_bool => 1,
         ("false", _) if is_bool => 0,
         _ if resolved.is_composite() => {
-            return Err("only numbers, truth values, names and texts can be written".to_owned());
+            return Err("it has members, which are set one by one".to_owned());
         }
-        _ => number(text)?,
+        _ => number(text).map_err(|reason| reason + &alternatives(btf, &resolved))?,
     };
     let bits = u32::try_from(size * 8).unwrap_or(0);
     let fits = bits >= 127 || (-(1_i128 << (bits - 1)) <= number && number < 1_i128 << bits);
@@ -343,6 +346,18 @@ pub(crate) fn encode(btf: &Btf, ty: TypeId, text: &str) -> Result<Vec<u8>, Strin
         .filter(|_| fits)
         .ok_or_else(|| format!("{text} does not fit into {size} bytes"))?;
     Ok(bytes.to_vec())
+}
+
+/// What else than a number could have been said of a variable of this type.
+fn alternatives(btf: &Btf, ty: &bpf_btf::Type<'_>) -> String {
+    const SHOWN: usize = 16;
+    if ty.int().is_some_and(|int| int.bool) {
+        return ", nor true or false".to_owned();
+    }
+    let Some(e) = ty.enumeration() else { return String::new() };
+    let names: Vec<&str> = e.values().take(SHOWN).map(|one| btf.name(one.name_off)).collect();
+    let more = if e.len() > SHOWN { ", …" } else { "" };
+    format!(", nor one of {}{more}", names.join(", "))
 }
 
 fn number(text: &str) -> Result<i128, String> {

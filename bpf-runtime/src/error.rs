@@ -91,12 +91,11 @@ pub enum Error {
     },
 
     /// A map refused an operation.
-    #[error("map {name:?}")]
+    #[error("map {name:?}: {error}")]
     Map {
         /// The map.
         name: String,
         /// Why.
-        #[source]
         error: MapError,
     },
 
@@ -111,6 +110,15 @@ pub enum Error {
         errno: Errno,
     },
 
+    /// A packet that is too short for the headers that it must have.
+    #[error("a packet of {len} bytes is too short for its headers")]
+    ShortPacket {
+        /// How many bytes it has.
+        len: usize,
+        /// The error number `BPF_PROG_TEST_RUN` returns.
+        errno: Errno,
+    },
+
     /// A packet made for programs of another type.
     #[error("program {program:?} is of type {prog_type}, and the packet is not for those")]
     WrongPacket {
@@ -121,28 +129,26 @@ pub enum Error {
     },
 
     /// A packet of a batch could not be run; those before it were.
-    #[error("packets[{at}]")]
+    #[error("packets[{at}]: {error}")]
     InBatch {
         /// Its place in the batch, counted from 0.
         at: usize,
         /// Why.
-        #[source]
         error: Box<Self>,
     },
 
     /// A program did what no verified program can do: the verifier was wrong about it.
-    #[error("program {program:?} was stopped")]
+    #[error("program {program:?} was stopped: {fault}")]
     Fault {
         /// The program.
         program: String,
         /// What it did.
-        #[source]
         fault: Box<bpf_interp::Fault>,
     },
 
     /// Compiled code was asked for, and there can be none here.
-    #[error("no compiled code here")]
-    NoJit(#[source] Box<bpf_jit::CompileError>),
+    #[error("no compiled code here: {0}")]
+    NoJit(Box<bpf_jit::CompileError>),
 
     /// A hook takes programs of another type.
     #[error(
@@ -228,9 +234,10 @@ impl Error {
             | Self::ProgramType { .. } => Errno::EINVAL,
             Self::Fault { .. } => Errno::EFAULT,
             Self::Map { error, .. } => error.errno(),
-            Self::TestRun { errno, .. } | Self::Link { errno, .. } | Self::Attach { errno, .. } => {
-                *errno
-            }
+            Self::TestRun { errno, .. }
+            | Self::ShortPacket { errno, .. }
+            | Self::Link { errno, .. }
+            | Self::Attach { errno, .. } => *errno,
             Self::Pinned { .. } => Errno::EEXIST,
             Self::NoJit(_) | Self::Unsupported(_) => Errno::EOPNOTSUPP,
             Self::InBatch { error, .. } => error.errno(),
@@ -273,14 +280,13 @@ pub enum LoadError {
     Rejected(Box<Rejected>),
 
     /// A map was not made, or not filled.
-    #[error("{object}: map {name:?}")]
+    #[error("{object}: map {name:?}: {error}")]
     Map {
         /// The object.
         object: String,
         /// The map.
         name: String,
         /// Why.
-        #[source]
         error: MapError,
     },
 
@@ -338,12 +344,11 @@ pub enum LoadError {
     },
 
     /// The program was accepted, and no code could be made of it.
-    #[error("{place}: no engine can run it")]
+    #[error("{place}: no engine can run it: {error}")]
     Engine {
         /// Where.
         place: Box<Place>,
         /// Why.
-        #[source]
         error: Box<EngineError>,
     },
 }

@@ -13,7 +13,8 @@ use crate::plain::Plain;
 /// The key of a section's only value.
 const KEY: [u8; 4] = [0; 4];
 
-/// Where a global variable is.
+/// Where a global variable is, or a part of one.
+#[derive(Clone, Copy)]
 struct Global {
     /// The section's map, by its place among the object's.
     map: usize,
@@ -65,6 +66,46 @@ impl Global {
     }
 }
 
+/// A part of a variable, by a path such as `.ports[2]`.
+fn part(btf: &Btf, whole: &Global, path: &str) -> Result<Global, String> {
+    let var = btf.resolve(whole.ty).and_then(|ty| ty.var());
+    let mut part = Global { ty: var.map_or(whole.ty, |var| var.ty), ..*whole };
+    let mut rest = path;
+    while !rest.is_empty() {
+        let so_far = path.strip_suffix(rest).unwrap_or_default();
+        let of = |what: &str| match so_far {
+            "" => what.to_owned(),
+            part => format!("{part}: {what}"),
+        };
+        let (ty, offset) = if let Some(after) = rest.strip_prefix('.') {
+            let end = after.find(['.', '[']).unwrap_or(after.len());
+            let (name, after) = after.split_at(end);
+            rest = after;
+            let member = btf.member_by_name(part.ty, name);
+            let member = member.ok_or_else(|| of(&format!("there is no member {name:?}")))?;
+            let offset = member.offset().filter(|_| member.bitfield.is_none());
+            let offset = offset.ok_or_else(|| of(&format!("member {name:?} is a bit field")))?;
+            (member.ty, offset as usize)
+        } else {
+            let inside = rest.strip_prefix('[').and_then(|after| after.split_once(']'));
+            let (number, after) = inside.ok_or_else(|| format!("{rest:?} names no part"))?;
+            rest = after;
+            let array = btf.resolve(part.ty).and_then(|ty| ty.array());
+            let array = array.ok_or_else(|| of("there are no elements"))?;
+            let index =
+                number.parse::<u32>().map_err(|_| of(&format!("[{number}] is no element")))?;
+            if index >= array.len {
+                return Err(of(&format!("there is no element [{index}], it has {}", array.len)));
+            }
+            let size = btf.size_of(array.element).ok_or("its elements have no size")?;
+            (array.element, index as usize * size as usize)
+        };
+        let size = btf.size_of(ty).ok_or("its type has no size")? as usize;
+        part = Global { map: part.map, offset: part.offset + offset, size, ty };
+    }
+    Ok(part)
+}
+
 impl OpenObject {
     /// Sets a global variable: one of `.rodata`, `.data` or `.bss`.
     ///
@@ -82,6 +123,10 @@ impl OpenObject {
     /// Returns an error if there is no such variable, or if it has another size.
     pub fn set_global_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let global = self.find_global(name)?;
+        self.put_global(name, &global, bytes)
+    }
+
+    fn put_global(&mut self, name: &str, global: &Global, bytes: &[u8]) -> Result<(), Error> {
         global.check(name, bytes.len())?;
         let map = &mut self.spec.maps[global.map];
         let size = map.value_size as usize;
@@ -97,21 +142,31 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Sets a global variable to what this text says by the variable's type: a number, a truth
-    /// value, a name of its enumeration, or a text for an array of characters.
+    /// Sets a global variable, or a part of one, as in `conf.ports[2]`, to what this text says by its
+    /// type: a number, a truth value, a name of its enumeration, or a text for an array of characters.
     ///
     /// # Errors
     ///
-    /// Returns an error if there is no such variable, or if the text is no value of its type.
+    /// Returns an error if there is no such variable or no such part of it, or if the text is no value
+    /// of its type.
     pub fn set_global_text(&mut self, name: &str, text: &str) -> Result<(), Error> {
-        let global = self.find_global(name)?;
-        let btf = self.spec.btf.as_ref();
-        let bytes = btf.map_or_else(
-            || Err("its type is not known".to_owned()),
-            |btf| encode(btf, global.ty, text),
-        );
-        let bytes = bytes.map_err(|reason| Error::BadGlobal { name: name.to_owned(), reason })?;
-        self.set_global_bytes(name, &bytes)
+        let end = name.find(['.', '[']).unwrap_or(name.len());
+        let (variable, path) = name.split_at(end);
+        // Variables inside of functions have a dot in their names.
+        let (global, path) = match self.find_global(name) {
+            Ok(global) => (global, ""),
+            Err(_) => (self.find_global(variable)?, path),
+        };
+        let bad = |reason| Error::BadGlobal { name: name.to_owned(), reason };
+        let part = match &self.spec.btf {
+            None => Err("its type is not known".to_owned()),
+            Some(btf) => part(btf, &global, path).and_then(|part| {
+                let bytes = encode(btf, part.ty, text)?;
+                Ok((part, bytes))
+            }),
+        };
+        let (part, bytes) = part.map_err(bad)?;
+        self.put_global(name, &part, &bytes)
     }
 
     fn find_global(&self, name: &str) -> Result<Global, Error> {

@@ -41,6 +41,8 @@ enum Outcome {
     Done,
     /// Some program was refused, or some input could not be read to its end.
     Refused,
+    /// Some input could not be read at all, which has been said; the rest was done.
+    Unreadable,
 }
 
 fn main() -> ExitCode {
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(1),
+        Ok(Outcome::Unreadable) => ExitCode::from(2),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bpfkit: {error:#}");

@@ -345,6 +345,66 @@ fn a_raw_document_may_hold_its_target() {
     assert_eq!(verdict(&document)["stage"], "attach");
 }
 
+/// The file and program of each row of a table of these columns.
+fn rows(args: &[&str]) -> (i32, Vec<String>, String) {
+    let output = bpfkit(&[&["verify", "-o", "csv", "-e", "file,prog"], args].concat());
+    let rows = stdout(&output).lines().skip(1).map(str::to_owned).collect();
+    (code(&output), rows, stderr(&output))
+}
+
+#[test]
+fn verify_takes_folders_filters_and_orders() {
+    let folder = scratch("verify-folder");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder).unwrap();
+    let (code, _, said) = rows(&[text(&folder)]);
+    assert_eq!((code, said.contains("no file there ends in .o")), (2, true), "{said}");
+    for object in ["chain", "dispatch"] {
+        let name = format!("{object}.bpf.o");
+        std::fs::copy(root().join("examples").join(&name), folder.join(&name)).unwrap();
+    }
+    std::fs::write(folder.join("notes.txt"), "not looked at").unwrap();
+    let folder = text(&folder);
+    let (code, all, _) = rows(&[folder]);
+    assert_eq!(code, 0);
+    assert!(all.contains(&"chain.bpf.o,trim".to_owned()), "{all:?}");
+    assert!(all.contains(&"dispatch.bpf.o,dns".to_owned()), "{all:?}");
+    let (_, some, _) = rows(&[folder, "-f", "dispatch*/parse_*", "-f", "!parse_icmp*"]);
+    assert_eq!(some, ["dispatch.bpf.o,parse_tcp", "dispatch.bpf.o,parse_udp"]);
+    let (_, first, _) = rows(&[folder, "-s", "prog>", "-n", "2"]);
+    assert_eq!(first, ["chain.bpf.o,trim", "dispatch.bpf.o,parse_udp"]);
+    let (code, none, said) = rows(&[folder, "-f", "nothing"]);
+    assert_eq!((code, none.len()), (2, 0));
+    assert!(said.contains("no such program"), "{said}");
+    let (code, _, said) = rows(&[folder, "-s", "insns,nothing"]);
+    assert_eq!((code, said.contains("no column \"nothing\"; there are file")), (2, true), "{said}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_does_not_hide_the_others() {
+    let junk = scratch("junk.bpf.o");
+    std::fs::write(&junk, "junk").unwrap();
+    let (code, all, said) = rows(&[text(&junk), "examples/chain.bpf.o", "nowhere.o"]);
+    assert_eq!((code, all.len() > 2), (2, true), "{all:?}");
+    assert!(said.contains("junk.bpf.o: no ELF object"), "{said}");
+    assert!(said.contains("nowhere.o: No such file"), "{said}");
+}
+
+#[test]
+fn variables_are_set_before_programs_are_judged() {
+    let insns = |set: &[&str]| {
+        let args = ["verify", "-o", "csv", "-e", "insns", OBJECT, "-f", "dispatch"];
+        let output = bpfkit(&[&args, set].concat());
+        (code(&output), stdout(&output), stderr(&output))
+    };
+    assert_eq!(insns(&["-G", "drop_protocol=6"]).0, 0);
+    let (code, _, said) = insns(&["-G", "drop=6"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("has no global variable \"drop\"; it has"), "{said}");
+    let (code, _, said) = insns(&["-G", "drop_protocol[1]=6"]);
+    assert_eq!((code, said.contains("there are no elements")), (2, true), "{said}");
+}
+
 #[test]
 fn verify_compares_with_what_it_wrote() {
     let base = scratch("base.csv");

@@ -35,22 +35,20 @@ pub trait OpenElf {
 #[non_exhaustive]
 pub enum OpenError {
     /// The file could not be read.
-    #[error("{}", path.display())]
+    #[error("{}: {error}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// Why.
-        #[source]
         error: std::io::Error,
     },
 
     /// It is not an object that can be read.
-    #[error("{name}")]
+    #[error("{name}: {error}")]
     Object {
         /// The file, or what the bytes were called.
         name: String,
         /// What is wrong, and where.
-        #[source]
         error: ReadError,
     },
 }

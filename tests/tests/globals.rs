@@ -77,3 +77,43 @@ fn what_cannot_be_says_why() {
     assert_eq!(object.global::<u32>("number").unwrap(), 9);
     assert_eq!(object.set_global("number", &1_u32).unwrap_err().errno(), Errno::EPERM);
 }
+
+#[test]
+fn parts_of_variables_are_set_by_their_paths() {
+    let mut open = open("tests/objects/globals.bpf.o", "program");
+    for (path, text) in [
+        ("conf.rules[2].port", "1000"),
+        ("conf.rules[2].allowed", "true"),
+        ("conf.rules[2].mode", "LOUD"),
+        ("conf.rules[1].port", "7"),
+        ("conf.octets[1]", "0x20"),
+        ("conf.name", "abc"),
+    ] {
+        open.set_global_text(path, text).unwrap();
+    }
+    for (path, text, said) in [
+        ("conf", "1", "it has members, which are set one by one"),
+        ("conf.rules", "1", "it has elements, which are set one by one"),
+        ("conf.rule", "1", "there is no member \"rule\""),
+        ("conf.rules[3].port", "1", ".rules: there is no element [3], it has 3"),
+        ("conf.rules[-1]", "1", ".rules: [-1] is no element"),
+        ("conf.rules[0].mode", "QUIET", "\"QUIET\" is not a number, nor one of OFF, ON, LOUD"),
+        ("conf.rules[0].allowed", "yes", "\"yes\" is not a number, nor true or false"),
+        ("conf.rules[0].port", "65536", "65536 does not fit into 2 bytes"),
+        ("conf.rules[0].port[0]", "1", ".rules[0].port: there are no elements"),
+        ("conf.version.x", "1", ".version: there is no member \"x\""),
+        ("conf.small", "1", "member \"small\" is a bit field"),
+        ("conf.name", "12345678", "\"12345678\" does not fit into an array of 8 bytes"),
+        ("conf[0", "1", "\"[0\" names no part"),
+        ("conf.", "1", "there is no member \"\""),
+    ] {
+        let error = open.set_global_text(path, text).unwrap_err();
+        assert_eq!(error.to_string(), format!("global variable {path:?}: {said}"));
+    }
+    let error = open.set_global_text("config.x", "1").unwrap_err();
+    assert_eq!(error.to_string(), "globals has no global variable \"config\"; it has conf");
+    let object = open.load().unwrap();
+    let program = object.program("program").unwrap();
+    let verdict = program.run(&mut program.packet(&[0; 64]).unwrap()).unwrap();
+    assert_eq!(verdict, 1000 + 1 + 2 + 0x20 + u32::from(b'b'));
+}

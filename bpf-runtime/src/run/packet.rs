@@ -77,11 +77,7 @@ impl Packet {
     pub fn set(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.env.redirect.set(None);
         self.tail_calls = 0;
-        let too_short = |errno| Error::TestRun {
-            program: String::new(),
-            reason: format!("a packet of {} bytes is too short for its headers", bytes.len()),
-            errno,
-        };
+        let too_short = |errno| Error::ShortPacket { len: bytes.len(), errno };
         match &self.env.place {
             Place::Xdp(buff) => {
                 if bytes.len() < crate::packet::skb::ETH_LEN {

@@ -192,6 +192,13 @@ fn attach(
         Ok(object) => object,
         Err(error) => {
             explain(path, &error);
+            if error.log().is_some_and(|log| log.starts_with("Subprog")) {
+                eprintln!(
+                    "  {} has no code of {function}, which its types name: what its variables rule \
+                     out is left away, and --set changes them",
+                    target.name()
+                );
+            }
             return Ok(None);
         }
     };

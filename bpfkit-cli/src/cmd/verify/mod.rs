@@ -1,5 +1,6 @@
 //! `bpfkit verify`: every program of objects, as veristat does.
 
+mod select;
 mod table;
 mod guess;
 mod target;
@@ -17,8 +18,11 @@ use bpfkit::abi::spec::{ObjectSpec, ProgramSpec};
 use bpfkit::btf::Btf;
 use bpfkit::verifier::described::DescribedWorld;
 use bpfkit::verifier::{Checked, LogOptions, Options, Rejection, check};
+use bpfkit::{Error, JitMode, Runtime};
 use clap::ValueEnum;
 
+use select::Filter;
+use table::Order;
 use target::{Named, Target, misses_target};
 
 use super::{read, tell_notes};
@@ -28,12 +32,19 @@ use crate::report::{print, progress};
 /// Verify every program of objects, as veristat does
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The objects
-    #[arg(required = true)]
+    /// The objects; of a folder, all files in it that end in `.o`
+    #[arg(required = true, value_name = "OBJECT|DIR")]
     objects: Vec<PathBuf>,
     /// Only the program with this name
     #[arg(long, value_name = "NAME")]
     prog: Option<String>,
+    /// Only what fits: the name of a file or a program, or FILE/PROGRAM, with `*` for anything;
+    /// with `!` before it, not what fits
+    #[arg(short = 'f', long = "filter", value_name = "[!]GLOB")]
+    filters: Vec<Filter>,
+    /// Set a global variable, or a part of one, as in `conf.ports[2]`, of every object that has it
+    #[arg(short = 'G', long = "set", value_name = "VARIABLE=VALUE")]
+    set: Vec<String>,
     /// What extensions and probes are judged for: a program and, if their sections do not name
     /// it, its function
     #[arg(long, value_name = "OBJ[:PROG[:FUNC]]")]
@@ -48,6 +59,12 @@ pub(crate) struct Args {
     /// max_states_per_insn, mark_read, size
     #[arg(short = 'e', long = "emit", value_name = "COLUMNS", value_delimiter = ',')]
     emit: Vec<String>,
+    /// Sort by these columns, ascending; descending with a `v` or `>` behind the name
+    #[arg(short, long, value_name = "COLUMNS", value_delimiter = ',')]
+    sort: Vec<Order>,
+    /// Print the first N rows only
+    #[arg(short = 'n', long = "top-n", value_name = "N")]
+    top: Option<usize>,
     /// In which form
     #[arg(short, long = "output-format", value_enum, default_value_t)]
     output: Format,
@@ -91,19 +108,32 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let format = if args.json { Format::Json } else { args.output };
     let kernel = types_of_kernel(args.btf.as_ref())?;
     let read_for = Kernel { types: kernel.as_ref(), is_running: args.btf.is_none() };
-    let mut objects = Vec::new();
-    for path in &args.objects {
-        let object = open(path, read_for)?;
-        tell_notes(path, &object);
-        objects.push((path, object));
+    let paths = select::objects(&args.objects)?;
+    let (mut objects, mut unreadable) = (Vec::new(), 0);
+    for path in &paths {
+        // One file that cannot be read does not keep the others from being judged.
+        match open(path, read_for) {
+            Ok(object) => {
+                tell_notes(path, &object);
+                objects.push((path.as_path(), object));
+            }
+            Err(error) => {
+                eprintln!("bpfkit: {error:#}");
+                unreadable += 1;
+            }
+        }
+    }
+    for assignment in &args.set {
+        set_global(&mut objects, assignment).with_context(|| format!("--set {assignment}"))?;
     }
     let programs = objects.iter().flat_map(|(path, object)| {
-        object.programs.iter().map(move |program| (path, object, program))
+        object.programs.iter().map(move |program| (*path, object, program))
     });
     let programs: Vec<_> = programs
         .filter(|(_, _, program)| args.prog.as_ref().is_none_or(|name| *name == program.name))
+        .filter(|(path, _, program)| select::pass(&args.filters, path, &program.name))
         .collect();
-    anyhow::ensure!(!programs.is_empty(), "no such program in these objects");
+    anyhow::ensure!(!programs.is_empty() || unreadable > 0, "no such program in these objects");
     let target = args.target.as_ref().map(|named| Target::new(named, read_for)).transpose()?;
     let level = args.log_level.iter().fold(0, |all, level| all | level);
     let bar = progress("verifying", programs.len() as u64);
@@ -129,11 +159,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    table::sort(&mut judged, &args.sort);
+    let shown = &judged[..args.top.unwrap_or(judged.len()).min(judged.len())];
     match (&args.compare, format) {
         (_, Format::Json) => {}
-        (Some(base), _) => print(&table::comparison(&judged, base)?)?,
-        (None, Format::Csv) => print(&table::csv(&judged, &args.emit)?)?,
-        (None, Format::Table) => print(&table::table(&judged, &args.emit)?)?,
+        (Some(base), _) => print(&table::comparison(shown, base)?)?,
+        (None, Format::Csv) => print(&table::csv(shown, &args.emit)?)?,
+        (None, Format::Table) => print(&table::table(shown, &args.emit)?)?,
     }
     let mut outcome = Outcome::Done;
     for one in &judged {
@@ -144,13 +176,36 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
                 if one.program.prog_type == ProgType::Unspec {
                     eprintln!("  section {:?} names no program type", one.program.section);
                 }
-                if misses_target(&one.program) {
-                    eprintln!("  it replaces a function: say of which program with --target");
+                if let Some(does) = misses_target(&one.program) {
+                    eprintln!("  it {does} a function: say of which program with --target");
                 }
             }
         }
     }
-    Ok(outcome)
+    Ok(if unreadable > 0 { Outcome::Unreadable } else { outcome })
+}
+
+/// Sets a global variable in every object that has it; one must.
+fn set_global(objects: &mut [(&Path, ObjectSpec)], assignment: &str) -> anyhow::Result<()> {
+    let (variable, value) = assignment.split_once('=').context("not of the form VARIABLE=VALUE")?;
+    let runtime = Runtime::builder().jit(JitMode::Off).build()?;
+    let mut missing = None;
+    let mut is_set = false;
+    for (path, object) in objects {
+        let mut open = runtime.open(object.clone());
+        match open.set_global_text(variable.trim(), value.trim()) {
+            Ok(()) => {
+                *object = open.spec().clone();
+                is_set = true;
+            }
+            Err(error @ Error::NoSuchGlobal { .. }) => missing = Some(error),
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+    match missing.filter(|_| !is_set) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
 /// A program as it is put before the verifier, and what it may refer to there.

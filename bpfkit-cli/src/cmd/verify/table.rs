@@ -1,7 +1,9 @@
 //! Verdicts in rows: for people, as CSV, and compared with earlier CSV.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 
@@ -83,20 +85,56 @@ const USUAL: [&str; 7] = ["file", "prog", "verdict", "duration", "insns", "state
 fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Column>> {
     let usual: Vec<String> = USUAL.iter().map(|&name| name.to_owned()).collect();
     let names = if names.is_empty() { &usual } else { names };
-    names
-        .iter()
-        .map(|name| {
-            let known = COLUMNS.iter().find(|column| {
-                column.name == name
-                    || column.csv == name
-                    || (name == "total_insns" && column.name == "insns")
-            });
-            known.with_context(|| {
-                let names: Vec<&str> = COLUMNS.iter().map(|column| column.name).collect();
-                format!("no column {name:?}; there are {}", names.join(", "))
-            })
+    names.iter().map(|name| column(name)).collect()
+}
+
+/// The column of this name.
+fn column(name: &str) -> anyhow::Result<&'static Column> {
+    let known = COLUMNS.iter().find(|column| column.name == name || column.csv == name);
+    known.with_context(|| {
+        let names: Vec<&str> = COLUMNS.iter().map(|column| column.name).collect();
+        format!("no column {name:?}; there are {}", names.join(", "))
+    })
+}
+
+/// A column to sort by.
+#[derive(Clone, Copy)]
+pub(super) struct Order {
+    column: &'static Column,
+    descends: bool,
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.column.name, if self.descends { '>' } else { '<' })
+    }
+}
+
+impl FromStr for Order {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        if let Ok(column) = column(text) {
+            return Ok(Self { column, descends: false });
+        }
+        let ascending = text.strip_suffix(['^', '<']);
+        let name = ascending.or_else(|| text.strip_suffix(['v', 'V', '>'])).unwrap_or(text);
+        Ok(Self { column: column(name)?, descends: ascending.is_none() })
+    }
+}
+
+/// Sorts the verdicts by these columns, the first one first.
+pub(super) fn sort(judged: &mut [Judged], orders: &[Order]) {
+    judged.sort_by(|a, b| {
+        orders.iter().fold(Ordering::Equal, |so_far, order| {
+            let (a, b) = ((order.column.value)(a), (order.column.value)(b));
+            let by = match (a.parse::<u64>(), b.parse::<u64>()) {
+                (Ok(a), Ok(b)) => a.cmp(&b),
+                _ => a.cmp(&b),
+            };
+            so_far.then(if order.descends { by.reverse() } else { by })
         })
-        .collect()
+    });
 }
 
 /// The verdicts as a table.

@@ -111,7 +111,19 @@ fn attaches(program: &ProgramSpec) -> bool {
             && is_probe.contains(&program.expected_attach_type)
 }
 
-/// Whether nothing can be said of a program without its target.
-pub(super) fn misses_target(program: &ProgramSpec) -> bool {
-    program.prog_type == ProgType::Ext && program.attach_prog.is_none()
+/// What a program does to a function of another, if nothing can be said of it without that.
+pub(super) fn misses_target(program: &ProgramSpec) -> Option<&'static str> {
+    if program.attach_prog.is_some() {
+        return None;
+    }
+    match (program.prog_type, program.expected_attach_type) {
+        (ProgType::Ext, _) => Some("replaces"),
+        // The kernel has no such function, so it is one of a program.
+        (ProgType::Tracing, Some(AttachType::TraceFentry | AttachType::TraceFexit))
+            if program.attach_btf_id == 0 =>
+        {
+            Some("looks at")
+        }
+        _ => None,
+    }
 }
