@@ -1,6 +1,6 @@
 //! Batches of packets: a program is entered once for all of them, and each packet is a run of its own.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
