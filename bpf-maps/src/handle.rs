@@ -1,7 +1,7 @@
 //! Maps as programs hold them: one address in a register.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bpf_abi::map::MapLayout;
 
@@ -25,18 +25,24 @@ pub struct MapHandle {
     map: Arc<dyn Map>,
     layout: MapLayout,
     key_size: u32,
+    this: Weak<Self>,
 }
 
 impl MapHandle {
     /// A handle of this map. It stays where it is as long as someone keeps the result.
     pub fn new(map: Arc<dyn Map>) -> Arc<Self> {
         let (layout, key_size) = (map.layout(), map.shape().key_size);
-        Arc::new(Self { map, layout, key_size })
+        Arc::new_cyclic(|this| Self { map, layout, key_size, this: Weak::clone(this) })
     }
 
     /// The map.
     pub fn map(&self) -> &Arc<dyn Map> {
         &self.map
+    }
+
+    /// This handle, to be kept.
+    pub fn keep(&self) -> Weak<Self> {
+        Weak::clone(&self.this)
     }
 
     /// What a register holds.

@@ -207,10 +207,19 @@ pub trait Map: Any + Debug + Send + Sync {
         crate::host::read_batch_by_key(self, cursor, max)
     }
 
+    /// The entry that an address of a value lies in, its key and the address of its value, in maps
+    /// whose values stay where they are; nothing if there is no value of this map.
+    fn entry_at(&self, address: u64) -> Option<(Vec<u8>, u64)> {
+        let _ = address;
+        None
+    }
+
     /// Called when the host drops its last handle, though programs may still hold the map.
     ///
     /// Linux: `map_release_uref`.
-    fn host_gone(&self) {}
+    fn host_gone(&self) {
+        self.shape().host_gone(self.core().id());
+    }
 }
 
 impl dyn Map {

@@ -174,6 +174,11 @@ impl MapCore {
         self.frozen.store(true, Ordering::Release);
     }
 
+    /// Whether the host holds it.
+    pub fn has_host(&self) -> bool {
+        self.hosts.load(Ordering::Acquire) > 0
+    }
+
     /// Counts one more handle of the host.
     pub(crate) fn take_host(&self) {
         self.hosts.fetch_add(1, Ordering::Relaxed);

@@ -114,6 +114,13 @@ impl Slab {
         self.value_len
     }
 
+    /// The element that an address lies in.
+    pub(crate) fn elem_at(&self, address: u64) -> Option<ElemId> {
+        let at = address.checked_sub(self.addr())?;
+        let nth = u32::try_from(at.checked_div(u64::from(self.stride()))?).ok()?;
+        (nth < self.count()).then_some(ElemId(nth))
+    }
+
     /// How many elements there are in all.
     pub(crate) fn count(&self) -> u32 {
         // There are at most `MOST`.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bpf_abi::id::MapId;
 use bpf_abi::map::UpdateFlags;
 
 use crate::bytes::{SharedBytes, WORD};
@@ -25,6 +26,13 @@ pub trait ValueFields: fmt::Debug + Send + Sync {
 
     /// Gives back what a value holds; then it holds nothing.
     fn release(&self, value: SharedBytes<'_>);
+
+    /// Stops what runs by itself on behalf of a map, since the host holds it no more.
+    ///
+    /// Linux: `map_release_uref`.
+    fn host_gone(&self, map: MapId) {
+        let _ = map;
+    }
 }
 
 /// The fields that a map's values have.
@@ -127,6 +135,13 @@ impl MapShape {
     pub(crate) fn release(&self, value: SharedBytes<'_>) {
         if let Some(fields) = &self.fields {
             fields.0.release(value);
+        }
+    }
+
+    /// Stops what runs by itself on behalf of this map.
+    pub(crate) fn host_gone(&self, map: MapId) {
+        if let Some(fields) = &self.fields {
+            fields.0.host_gone(map);
         }
     }
 

@@ -149,7 +149,7 @@ impl Runtime {
         let spin_lock = record.as_ref().and_then(|record| record.offset_of(NamedField::SpinLock));
         let keeps = matches!(spec.map_type, MapType::Array | MapType::Hash | MapType::LruHash);
         let fields = record.filter(|_| keeps).and_then(|record| {
-            let fields = OwnedByValues::of(&record, spec.value_size, &self.shared.objects)?;
+            let fields = OwnedByValues::of(&record, spec.value_size, &self.shared)?;
             Some(Fields::new(Arc::new(fields)))
         });
         let map = create_with_fields(spec, spin_lock, fields, &world)?;

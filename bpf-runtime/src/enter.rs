@@ -9,6 +9,7 @@ use bpf_maps::cpu::OnCpu;
 
 use crate::engine::Code;
 use crate::env::Env;
+use crate::timers::Later;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,21 @@ pub(crate) fn count(code: &Code, env: &mut Env, on: &OnCpu<'_>) -> Result<Option
     unsafe { prepared.run_watched(&mut cx, ctx, &mut witness) }.map_err(boxed)?;
     env.panic.go_on();
     Ok(Some(count))
+}
+
+/// Calls a function that a program left to a timer or a work item, on a CPU of this thread.
+///
+/// Invariant: the arguments are the map that the timer is in, and where a key and a value of it are;
+/// they stay until this returns.
+pub(crate) fn later(function: &Later, env: &mut Env, cpu: u32, args: [u64; 3]) {
+    let mut cx = RunCx::new(cpu);
+    cx.env = ptr::from_mut(env).cast();
+    cx.native = bpf_jit::NATIVE;
+    cx.callback = Some(function.how);
+    let [map, key, value] = args;
+    // SAFETY: [later-function] `function` keeps its program, whose function takes such a map, key and
+    // value and no context; `cx` is this run's own, and nobody else is running the program in it.
+    unsafe { (function.how)(&raw mut cx, function.function, map, key, value, 0, 0) };
 }
 
 /// Runs an interpreted program; apart, so that entering compiled code is small wherever it is.

@@ -1,6 +1,6 @@
 //! What the verifier is told of the world, answered from what is loaded.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bpf_abi::errno::Errno;
 use bpf_abi::exec::{HelperFn, Inline};
@@ -32,6 +32,8 @@ pub(crate) struct LoadHost<'a> {
     maps: &'a [Arc<MapObject>],
     own: Option<Arc<TypeObject>>,
     facts: Vec<Arc<MapFacts>>,
+    /// The number that the program's code is given for it, if it is.
+    pub(crate) number: OnceLock<u64>,
 }
 
 impl<'a> LoadHost<'a> {
@@ -48,7 +50,7 @@ impl<'a> LoadHost<'a> {
         let prog_type = target.map_or(spec.prog_type, Program::prog_type);
         let own =
             target.map_or_else(|| shared.own_types.of(spec), |target| target.object.own.clone());
-        Self { shared, prog_type, compiles, programs, maps, own, facts }
+        Self { shared, prog_type, compiles, programs, maps, own, facts, number: OnceLock::new() }
     }
 
     /// The kernel's types, for programs that need them anyway.
@@ -127,6 +129,10 @@ impl Host for LoadHost<'_> {
             return None;
         }
         helpers::kfunc::find(name, self.prog_type)
+    }
+
+    fn program_number(&self) -> u64 {
+        *self.number.get_or_init(|| self.shared.timers.number_program())
     }
 
     fn object_types(&self, btf: &Arc<Btf>) -> u64 {

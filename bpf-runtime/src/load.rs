@@ -39,6 +39,8 @@ struct Accepted {
     log: String,
     stats: Stats,
     facts: ProgramFacts,
+    /// The number that its code is given for it, if it is.
+    number: Option<u64>,
 }
 
 impl Runtime {
@@ -77,7 +79,13 @@ impl Runtime {
                     spec,
                     around,
                     place,
-                    Accepted { image: Arc::new(image), log, stats, facts },
+                    Accepted {
+                        image: Arc::new(image),
+                        log,
+                        stats,
+                        facts,
+                        number: host.number.get().copied(),
+                    },
                 )
             }
             Err(rejection) => Err(self.refused(rejection, log, spec, place)),
@@ -92,7 +100,7 @@ impl Runtime {
         place: Place,
         accepted: Accepted,
     ) -> Result<Program, LoadError> {
-        let Accepted { image, log, stats: verified, facts } = accepted;
+        let Accepted { image, log, stats: verified, facts, number } = accepted;
         let shared = &self.shared;
         let compiled = facts.compiled;
         let (code, counters) = shared.engines.prepare(&image, facts.compiled).map_err(|error| {
@@ -127,6 +135,9 @@ impl Runtime {
         let object = shared
             .registry
             .add_program(|id| crate::objects::program::ProgramObject::new(id, parts, shared));
+        if let Some(number) = number {
+            shared.timers.name_program(number, &object);
+        }
         Ok(Program::new(object, self.clone()))
     }
 

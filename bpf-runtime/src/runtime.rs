@@ -16,9 +16,11 @@ use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
 use crate::background::CompilerHold;
 use crate::engine::{EngineChoice, Engines, JitMode};
 use crate::error::Error;
+use crate::locks::Locks;
 use crate::objects::Registry;
 use crate::own::OwnTypes;
 use crate::owned::Pool;
+use crate::timers::{TimerMode, Timers};
 
 /// Where programs are loaded, keep their maps, and run.
 ///
@@ -50,6 +52,10 @@ pub(crate) struct Shared {
     pub(crate) own_types: OwnTypes,
     /// What programs allocate.
     pub(crate) objects: Arc<Pool>,
+    /// Locks that notice deadlocks.
+    pub(crate) locks: Locks,
+    /// What programs leave to be done later.
+    pub(crate) timers: Arc<Timers>,
     kernel_btf: KernelBtf,
     kernel_types: OnceLock<Option<Arc<Btf>>>,
     printer: Mutex<Printer>,
@@ -112,6 +118,7 @@ pub struct Builder {
     code_memory: Option<usize>,
     kernel_btf: KernelBtf,
     clock: Clock,
+    timers: TimerMode,
     seed: Option<u64>,
     printer: Printer,
 }
@@ -219,6 +226,14 @@ impl Builder {
         self
     }
 
+    /// Who runs what programs leave to timers and work items; a thread of the runtime if not said.
+    /// See [`Runtime::run_due`].
+    #[must_use]
+    pub const fn timers(mut self, timers: TimerMode) -> Self {
+        self.timers = timers;
+        self
+    }
+
     /// Makes `bpf_get_prandom_u32` repeatable: the same seed gives the same numbers.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
@@ -253,8 +268,9 @@ impl Builder {
         let engines = Engines::new(self.engine, self.jit, self.counts, options)?;
         let random = Random::new(self.seed, cpus.count());
         let objects = Arc::new(Pool::new(cpus.clone()));
+        let timers = Timers::new(cpus.clone(), self.clock.clone(), self.timers);
         let shared = Shared {
-            cpus,
+            cpus: cpus.clone(),
             engines,
             no_jit: AtomicBool::new(false),
             registry: Registry::default(),
@@ -262,6 +278,8 @@ impl Builder {
             random,
             own_types: OwnTypes::default(),
             objects,
+            locks: Locks::new(cpus.count()),
+            timers: Arc::new(timers),
             kernel_btf: self.kernel_btf,
             kernel_types: OnceLock::new(),
             printer: Mutex::new(self.printer),
@@ -294,6 +312,7 @@ impl Runtime {
             code_memory: None,
             kernel_btf: KernelBtf::default(),
             clock: Clock::default(),
+            timers: TimerMode::default(),
             seed: None,
             printer: Printer(Box::new(|_| ())),
         }
@@ -345,6 +364,33 @@ impl Runtime {
     /// end.
     pub fn synchronize(&self) -> Result<(), RunsItself> {
         self.shared.cpus.synchronize()
+    }
+
+    /// Runs the functions that programs left to timers and work items and that are due, in the order
+    /// in which they are, and returns how many. What those start waits for the next time.
+    ///
+    /// For hosts that run them themselves: [`TimerMode::Host`], and all whose clock is their own. One
+    /// function runs at a time; if another thread is running one this returns.
+    ///
+    /// ```
+    /// use bpf_runtime::{Clock, ManualClock, Runtime};
+    ///
+    /// let clock = ManualClock::new(0);
+    /// let runtime = Runtime::builder().clock(Clock::Manual(clock.clone())).build()?;
+    /// // … programs start timers …
+    /// while let Some(due) = runtime.next_due() {
+    ///     clock.set(due);
+    ///     runtime.run_due();
+    /// }
+    /// # Ok::<(), bpf_runtime::Error>(())
+    /// ```
+    pub fn run_due(&self) -> usize {
+        self.shared.timers.run_due()
+    }
+
+    /// When the next of those functions is due, in nanoseconds of the monotonic clock.
+    pub fn next_due(&self) -> Option<u64> {
+        self.shared.timers.next_due()
     }
 
     /// The link that is pinned under a name.
@@ -454,6 +500,7 @@ pub(crate) enum Timer {
     Boot,
     Coarse,
     Tai,
+    Real,
 }
 
 impl Clock {
@@ -466,6 +513,7 @@ impl Clock {
             (Self::System, Timer::Boot) => DynamicClockId::Boottime,
             (Self::System, Timer::Coarse) => Known(ClockId::MonotonicCoarse),
             (Self::System, Timer::Tai) => DynamicClockId::Tai,
+            (Self::System, Timer::Real) => Known(ClockId::Realtime),
         };
         let Ok(time) = clock_gettime_dynamic(system) else { return 0 };
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

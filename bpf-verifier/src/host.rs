@@ -85,6 +85,12 @@ pub trait Host: Debug {
         None
     }
 
+    /// A number by which the code of `bpf_timer_set_callback` and `bpf_wq_set_callback_impl` knows
+    /// the program that is about to be loaded: it is given in the register behind their arguments.
+    fn program_number(&self) -> u64 {
+        0
+    }
+
     /// A number by which the code of `bpf_obj_new_impl` knows the types of a program: it is given in
     /// R2, beside the type in R1.
     fn object_types(&self, btf: &Arc<Btf>) -> u64 {

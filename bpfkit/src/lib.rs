@@ -11,10 +11,10 @@ mod open;
 
 pub use bpf_runtime::{
     Array, Builder, Bytes, CacheError, CacheStats, Caller, Clock, CodeCache, Data, EngineChoice,
-    Entry, Error, Hash, Hook, JitMode, KernelBtf, Link, LinkInfo, LoadError, Map, MapInfo, Object,
-    OpenObject, OpenProgram, OwnProgram, Packet, PerCpuArray, PerCpuHash, PerfEvents, Place, Plain,
-    ProgArray, Program, ProgramInfo, ProgramType, Redirect, Rejected, RingBuffer, Runtime, TestRun,
-    TestRunOutput,
+    Entry, Error, Hash, Hook, JitMode, KernelBtf, Link, LinkInfo, LoadError, ManualClock, Map,
+    MapInfo, Object, OpenObject, OpenProgram, OwnProgram, Packet, PerCpuArray, PerCpuHash,
+    PerfEvents, Place, Plain, ProgArray, Program, ProgramInfo, ProgramType, Redirect, Rejected,
+    RingBuffer, Runtime, TestRun, TestRunOutput, TimerMode,
 };
 pub use open::{OpenElf, OpenError, btf_of, object_of, running_config};
 
@@ -26,8 +26,8 @@ pub mod prelude {
     pub use bpf_abi::spec::{ObjectSpec, ProgramSpec};
     pub use bpf_runtime::{
         Array, Clock, CodeCache, Data, EngineChoice, Error, Hash, Hook, JitMode, KernelBtf, Link,
-        LoadError, Map, Object, OpenObject, Packet, PerCpuArray, PerCpuHash, Plain, ProgArray,
-        Program, ProgramSpecExt, Redirect, Runtime, TestRun, TestRunOutput,
+        LoadError, ManualClock, Map, Object, OpenObject, Packet, PerCpuArray, PerCpuHash, Plain,
+        ProgArray, Program, ProgramSpecExt, Redirect, Runtime, TestRun, TestRunOutput, TimerMode,
     };
 
     pub use crate::{OpenElf, OpenError};

@@ -160,3 +160,112 @@ fn objects_are_shared_by_programs_on_many_threads() {
         assert!(last[1..].iter().all(|word| *word == [0xff; 8]), "{last:?}");
     }
 }
+
+#[test]
+fn locks_notice_deadlocks() {
+    let numbers = [0, 1, 3, 4];
+    compare(
+        "tests/objects/kfuncs_more.bpf.o",
+        &[
+            case("two_locks", product(&numbers, &numbers, &[0, 1, 7, -1], &[0])),
+            case("entries", product(&[0, 1, 5, 8, 9, 10], &[0], &[0], &[0])),
+        ],
+    );
+}
+
+/// Programs on many threads take the same two locks in both orders: none waits forever, and what they
+/// count under a lock is all there.
+#[test]
+fn locks_are_taken_by_programs_on_many_threads() {
+    let rounds = 500;
+    for engine in [EngineChoice::Interp, EngineChoice::Jit] {
+        let Ok(runtime) = Runtime::builder().engine(engine).cpus(4).build() else { continue };
+        let open = |args: [i64; 4]| {
+            let mut open = runtime.open_file(file("tests/objects/kfuncs_more.bpf.o")).unwrap();
+            open.choose(&["two_locks"]).unwrap();
+            open.set_global_bytes("args", &args.map(i64::to_le_bytes).concat()).unwrap();
+            open
+        };
+        let one = open([0, 1, 1, 0]).load().unwrap();
+        let mut other = open([1, 0, 1, 0]);
+        other.reuse_map("locks", &one.map("locks").unwrap()).unwrap();
+        let other = other.load().unwrap();
+        let taken: i64 = std::thread::scope(|scope| {
+            let threads = [&one, &other, &one, &other].map(|object| {
+                scope.spawn(move || {
+                    let program = object.program("two_locks").unwrap();
+                    let packet = ipv4(64);
+                    (0..rounds)
+                        .map(|_| program.test_run(&TestRun::packet(&packet)).unwrap())
+                        .count()
+                })
+            });
+            threads.map(|thread| i64::try_from(thread.join().unwrap()).unwrap()).iter().sum()
+        });
+        assert_eq!(taken, 4 * rounds);
+        let locks = one.map("locks").unwrap();
+        let counted: i64 = (0..2_u32)
+            .map(|key| locks.lookup(&key.to_le_bytes()).unwrap().unwrap())
+            .map(|value| {
+                let before = i64::from_le_bytes(value[..8].try_into().unwrap());
+                let behind = i64::from(i32::from_le_bytes(value[12..16].try_into().unwrap()));
+                assert_eq!(before, behind);
+                assert_eq!(value[8..12], [0; 4]);
+                before
+            })
+            .sum();
+        assert!(counted > 0 && counted <= taken, "{counted} of {taken}");
+    }
+}
+
+#[test]
+fn objects_of_each_cpu() {
+    let args = product(&[0, 1], &[1, 0, 2, 3], &[5], &[0, 1, 1 << 32]);
+    let again = [args.clone(), args.clone(), args].concat();
+    compare("tests/objects/kfuncs_more.bpf.o", &[case("percpu", again)]);
+}
+
+/// Linux gives null, which its verifier lets programs write to; here it is an object of no CPU.
+#[test]
+fn objects_of_cpus_that_are_not_there_may_be_used() {
+    for engine in [EngineChoice::Interp, EngineChoice::Jit] {
+        let Ok(runtime) = Runtime::builder().engine(engine).cpus(1).build() else { continue };
+        let mut open = runtime.open_file(file("tests/objects/kfuncs_more.bpf.o")).unwrap();
+        open.choose(&["percpu"]).unwrap();
+        let args = [0, 1, 5, i64::from(u32::MAX)];
+        open.set_global_bytes("args", &args.map(i64::to_le_bytes).concat()).unwrap();
+        let object = open.load().unwrap();
+        let packet = ipv4(64);
+        let run = TestRun::packet(&packet);
+        assert_eq!(object.program("percpu").unwrap().test_run(&run).unwrap().return_value, 0);
+        let bss = object.map(".bss").unwrap().lookup(&[0; 4]).unwrap().unwrap();
+        let at = offset_of(&object, "out");
+        let out: Vec<u8> = bss[at..at + 32].iter().step_by(8).copied().collect();
+        assert_eq!(out, [0, 0, 5, 1]);
+    }
+}
+
+#[test]
+fn reads_into_dynptrs_and_streams() {
+    let places = [0, 1, 60, 63, 64, 99, 100, 101, -1];
+    let sizes = [0, 1, 2, 10, 64, 100];
+    let mut reads = case("reads", product(&places, &sizes, &[0, 20, 40], &[0]));
+    reads.texts = vec!["", "some text"];
+    // Linux has no memory for streams in a test run.
+    let streams = case("streams", product(&[0, 3, -1], &places, &[0], &[0]));
+    compare("tests/objects/kfuncs_more.bpf.o", &[reads, streams]);
+}
+
+#[test]
+fn sets_of_cpus() {
+    let sets = [0, 1, 2, 3, 7, 31];
+    let cpus = [0, 1, 2, 64, -1];
+    compare(
+        "tests/objects/kfuncs_syscall.bpf.o",
+        &[
+            case("masks", product(&sets, &sets, &cpus, &[0])),
+            case("masks_in_maps", product(&[0, 1], &sets, &cpus, &[0, 1])),
+            case("nothing_there", product(&[0, 1, 5, 100], &[0, 1, 2], &[0, 1, 99, 101], &[0])),
+        ],
+    );
+}

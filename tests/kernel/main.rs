@@ -3,6 +3,7 @@
 
 mod helpers;
 mod kfuncs;
+mod timers;
 mod example;
 mod contexts;
 mod prog_arrays;

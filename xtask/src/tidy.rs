@@ -36,6 +36,7 @@ const UNSAFE: &[&str] = &[
     "bpf-runtime/src/helpers/args/bytes.rs",
     "bpf-runtime/src/helpers/args/dynptr.rs",
     "bpf-runtime/src/helpers/args/iter.rs",
+    "bpf-runtime/src/helpers/args/later.rs",
     "bpf-runtime/src/helpers/args/object.rs",
     "bpf-runtime/src/helpers/args/mod.rs",
     "bpf-runtime/src/helpers/args/number.rs",

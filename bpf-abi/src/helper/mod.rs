@@ -47,13 +47,14 @@ pub struct HelperProto {
 impl HelperProto {
     /// How many of R1 to R5 its code reads: as many as it has arguments, but for
     /// `bpf_trace_printk` and `bpf_get_branch_snapshot`, which read three more and one more that
-    /// nobody checks.
+    /// nobody checks, and `bpf_timer_set_callback`, which is told of the program.
     pub const fn registers(&self) -> usize {
         const TRACE_PRINTK: u32 = 6;
+        const TIMER_SET_CALLBACK: u32 = 170;
         const GET_BRANCH_SNAPSHOT: u32 = 176;
         match self.id {
             TRACE_PRINTK => 5,
-            GET_BRANCH_SNAPSHOT => 3,
+            TIMER_SET_CALLBACK | GET_BRANCH_SNAPSHOT => 3,
             _ => self.args.len(),
         }
     }

@@ -107,6 +107,14 @@ impl Map for Array {
     fn batch_kinds(&self) -> BatchKinds {
         BatchKinds::LOOKUP | BatchKinds::UPDATE
     }
+
+    fn entry_at(&self, address: u64) -> Option<(Vec<u8>, u64)> {
+        let at = address.checked_sub(self.values.addr())?;
+        let index = at.checked_div(u64::from(self.shape().stride()))?;
+        let index = u32::try_from(index).ok().filter(|index| *index < self.shape().max_entries)?;
+        let value = self.value(index)?;
+        Some((index.to_le_bytes().to_vec(), value.addr()))
+    }
 }
 
 /// One value an index and CPU. Linux: `percpu_array_map_ops`.

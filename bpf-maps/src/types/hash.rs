@@ -511,6 +511,12 @@ impl Map for Hash {
         self.table.next_key(key, next)
     }
 
+    fn entry_at(&self, address: u64) -> Option<(Vec<u8>, u64)> {
+        let slab = &self.table.slab;
+        let elem = slab.elem_at(address)?;
+        Some((slab.key(elem).to_vec(), slab.value(elem).addr()))
+    }
+
     fn batch_kinds(&self) -> BatchKinds {
         BatchKinds::all()
     }

@@ -9,10 +9,10 @@ use crate::env::Place;
 helper! {
     /// Copies `size` bytes from the kernel address `unsafe_ptr` to `dst`. Only the memory of the
     /// context, the packet, the stack and array maps is known here; all other addresses give
-    /// `EFAULT`, and zeros.
+    /// `EFAULT`, or `ERANGE` if they cannot be the kernel's, and zeros.
     113 Any => fn probe_read_kernel(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<(), Errno> {
         let mut dst = dst;
-        read(cx, &mut dst, unsafe_ptr)
+        read(cx, &mut dst, unsafe_ptr, Space::Kernel)
     }
 }
 
@@ -20,7 +20,7 @@ helper! {
     /// Copies `size` bytes from the address `unsafe_ptr` to `dst`, as `probe_read_kernel` does.
     4 Any => fn probe_read(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<(), Errno> {
         let mut dst = dst;
-        read(cx, &mut dst, unsafe_ptr)
+        read(cx, &mut dst, unsafe_ptr, Space::User)
     }
 }
 
@@ -30,7 +30,7 @@ helper! {
     /// written.
     115 Any => fn probe_read_kernel_str(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<u64, Errno> {
         let mut dst = dst;
-        read_string(cx, &mut dst, unsafe_ptr)
+        read_string(cx, &mut dst, unsafe_ptr, Space::Kernel)
     }
 }
 
@@ -38,7 +38,7 @@ helper! {
     /// Copies the string at the address `unsafe_ptr`, as `probe_read_kernel_str` does.
     45 Any => fn probe_read_str(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<u64, Errno> {
         let mut dst = dst;
-        read_string(cx, &mut dst, unsafe_ptr)
+        read_string(cx, &mut dst, unsafe_ptr, Space::User)
     }
 }
 
@@ -47,7 +47,15 @@ helper! {
     /// here programs and their user share their addresses.
     112 Any => fn probe_read_user(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<(), Errno> {
         let mut dst = dst;
-        read(cx, &mut dst, unsafe_ptr)
+        read(cx, &mut dst, unsafe_ptr, Space::User)
+    }
+}
+
+helper! {
+    /// Copies `size` bytes from the user's address `user_ptr`, as `probe_read_user` does.
+    148 Any => fn copy_from_user(cx, dst: MemOut<'a>, _size: SizeOrZero, user_ptr: u64) -> Result<(), Errno> {
+        let mut dst = dst;
+        read(cx, &mut dst, user_ptr, Space::User)
     }
 }
 
@@ -55,28 +63,78 @@ helper! {
     /// Copies the string at the user's address `unsafe_ptr`, as `probe_read_kernel_str` does.
     114 Any => fn probe_read_user_str(cx, dst: MemOut<'a>, _size: SizeOrZero, unsafe_ptr: u64) -> Result<u64, Errno> {
         let mut dst = dst;
-        read_string(cx, &mut dst, unsafe_ptr)
+        read_string(cx, &mut dst, unsafe_ptr, Space::User)
     }
 }
 
+/// Whose an address is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Space {
+    /// The kernel's: those of the lower half are none, whether bytes are wanted or not.
+    Kernel,
+    /// The user's: no bytes are anywhere.
+    User,
+    /// The user's, whose program may wait for them: an empty string is anywhere too.
+    UserWaiting,
+}
+
+/// The first address of the kernel's half.
+pub(super) const KERNEL: u64 = 0xffff_8000_0000_0000;
+
+impl Space {
+    /// What is wrong with an address where nothing is.
+    const fn missing(self, address: u64) -> Errno {
+        match self {
+            Self::Kernel if address < KERNEL => Errno::ERANGE,
+            Self::Kernel | Self::User | Self::UserWaiting => Errno::EFAULT,
+        }
+    }
+}
+
+/// A copy of the bytes at an address, if it is known that they are there.
+pub(super) fn bytes_of(cx: Cx<'_>, address: u64, len: usize, of: Space) -> Result<Vec<u8>, Errno> {
+    if len == 0 && (of != Space::Kernel || address >= KERNEL) {
+        return Ok(Vec::new());
+    }
+    let found =
+        if len == 0 { bytes(cx, address, 1).map(|_| Vec::new()) } else { bytes(cx, address, len) };
+    found.ok_or(of.missing(address))
+}
+
+/// A copy of the string at an address, without its end mark, cut to `most` bytes, if it is known
+/// that it is there.
+pub(super) fn string_of(
+    cx: Cx<'_>,
+    address: u64,
+    most: usize,
+    of: Space,
+) -> Result<Vec<u8>, Errno> {
+    if most == 0 && of == Space::UserWaiting {
+        return Ok(Vec::new());
+    }
+    // The first byte is looked at even if none is wanted.
+    let first = bytes(cx, address, 1);
+    first.and_then(|_| string(cx, address, most)).ok_or(of.missing(address))
+}
+
 /// Copies bytes, or writes zeros.
-fn read(cx: Cx<'_>, dst: &mut MemOut<'_>, from: u64) -> Result<(), Errno> {
+fn read(cx: Cx<'_>, dst: &mut MemOut<'_>, from: u64, of: Space) -> Result<(), Errno> {
+    if dst.len() == 0 {
+        return bytes_of(cx, from, 0, of).map(drop);
+    }
     dst.make(|out| {
         let found = bytes_to(cx, from, out);
         if found.is_none() {
             out.fill(0);
         }
-        found.ok_or(Errno::EFAULT)
+        found.ok_or(of.missing(from))
     })
 }
 
 /// Copies a string and its end mark; writes zeros if it is not there.
-fn read_string(cx: Cx<'_>, dst: &mut MemOut<'_>, from: u64) -> Result<u64, Errno> {
+fn read_string(cx: Cx<'_>, dst: &mut MemOut<'_>, from: u64, of: Space) -> Result<u64, Errno> {
     let Some(room) = dst.len().checked_sub(1) else { return Ok(0) };
-    let Some(mut text) = string(cx, from, room) else {
-        dst.fill(&[]);
-        return Err(Errno::EFAULT);
-    };
+    let mut text = string_of(cx, from, room, of).inspect_err(|_| dst.fill(&[]))?;
     text.push(0);
     dst.write(&text);
     Ok(text.len() as u64)

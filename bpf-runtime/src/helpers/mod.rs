@@ -29,6 +29,8 @@ mod fib;
 mod callback;
 pub(crate) mod lock;
 mod kptr;
+mod timer;
+mod percpu;
 mod dynptr;
 mod probe;
 mod measure;
@@ -157,13 +159,20 @@ static ALL: &[&Helper] = &[
     &socket::skc_to_tcp_timewait_sock,
     &socket::skc_to_tcp_request_sock,
     &socket::skc_to_udp6_sock,
+    &known::copy_from_user,
     &cgroup::skb_cgroup_classid,
     &redirect::redirect_neigh,
+    &percpu::per_cpu_ptr,
+    &percpu::this_cpu_ptr,
     &redirect::redirect_peer,
     &time::ktime_get_coarse_ns,
     &fib::check_mtu,
     &callback::for_each_map_elem,
     &print::snprintf,
+    &timer::timer_init,
+    &timer::timer_set_callback,
+    &timer::timer_start,
+    &timer::timer_cancel,
     &measure::get_attach_cookie,
     &measure::get_branch_snapshot,
     &print::trace_vprintk,

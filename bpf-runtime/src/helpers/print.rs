@@ -61,7 +61,7 @@ fn terminated(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// An array of eight-byte numbers; at most twelve.
-fn numbers(data: MemInOrNull<'_>) -> Result<SmallVec<[u64; 12]>, Errno> {
+pub(super) fn numbers(data: MemInOrNull<'_>) -> Result<SmallVec<[u64; 12]>, Errno> {
     if !data.0.len().is_multiple_of(8) || data.0.len() > 12 * 8 {
         return Err(Errno::EINVAL);
     }
@@ -73,7 +73,7 @@ fn numbers(data: MemInOrNull<'_>) -> Result<SmallVec<[u64; 12]>, Errno> {
 }
 
 /// Formats; a format that is not allowed is an error, whatever the arguments.
-fn format_all(cx: Cx<'_>, format: &[u8], args: &[u64]) -> Result<Vec<u8>, Errno> {
+pub(super) fn format_all(cx: Cx<'_>, format: &[u8], args: &[u64]) -> Result<Vec<u8>, Errno> {
     let mut out = Vec::with_capacity(128);
     let mut args = args.iter().copied();
     let mut rest = format;

@@ -94,6 +94,16 @@ impl Word<'_> {
         self.0.swap(value, Ordering::AcqRel)
     }
 
+    /// Sets bits; what was there.
+    pub(crate) fn set_bits(self, bits: u64) -> u64 {
+        self.0.fetch_or(bits, Ordering::AcqRel)
+    }
+
+    /// Clears bits; what was there.
+    pub(crate) fn clear_bits(self, bits: u64) -> u64 {
+        self.0.fetch_and(!bits, Ordering::AcqRel)
+    }
+
     /// As a node's owner: whether this list or tree is, which it may become if there is none.
     pub(crate) fn own(self, owner: u64) -> bool {
         let free = self.get() & !ADDRESS;

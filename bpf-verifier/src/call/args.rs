@@ -402,8 +402,9 @@ fn particular(
             cx.mark_precise(reg)
         }
         ArgKind::PercpuBtfId => {
-            if let Value::Pointer(Pointer { kind: PointerKind::Btf { ty }, .. }) = value {
+            if let Value::Pointer(Pointer { kind: PointerKind::Btf { ty }, flags, .. }) = value {
                 meta.variable = Some(ty);
+                meta.variable_is_allocated = flags.contains(PtrFlags::RCU);
             }
             Ok(())
         }

@@ -85,6 +85,8 @@ pub(crate) struct Meta {
     pub(crate) dynptr: Option<objects::Dynptr>,
     /// The type of the variable that the result points to.
     pub(crate) variable: Option<BtfType>,
+    /// Whether that is none of the kernel's but an object that the program allocated.
+    pub(crate) variable_is_allocated: bool,
     /// The kptr that is exchanged.
     pub(crate) kptr: Option<(bpf_btf::record::PointerField, BtfType)>,
 }
@@ -106,6 +108,7 @@ pub(crate) fn call(cx: &mut StepCx<'_, '_>, number: i32) -> Result<Next, Reason>
         key: None,
         dynptr: None,
         variable: None,
+        variable_is_allocated: false,
         kptr: None,
     };
     for (place, reg) in (0..proto.args.len()).zip(Reg::ARGS) {

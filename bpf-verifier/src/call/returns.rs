@@ -146,8 +146,14 @@ fn refined(cx: &StepCx<'_, '_>, meta: &Meta) -> Value {
 fn variable(cx: &mut StepCx<'_, '_>, meta: &Meta, flags: PtrFlags) -> Result<(), Reason> {
     let Some(ty) = meta.variable else { return Ok(()) };
     let pointer = if btf::is_struct(cx.env, ty) {
-        let kind = PointerKind::Btf { ty };
-        Pointer::to(kind).with(flags - PtrFlags::RDONLY)
+        // Linux does not say that there may be no such CPU: whoever has the code gives an object in
+        // any case.
+        let flags = if meta.variable_is_allocated {
+            PtrFlags::ALLOC | PtrFlags::RCU
+        } else {
+            flags - PtrFlags::RDONLY
+        };
+        Pointer::to(PointerKind::Btf { ty }).with(flags)
     } else {
         let size = cx.env.btf(ty.btf).and_then(|btf| btf.size_of(ty.id));
         let Some(size) = size else {

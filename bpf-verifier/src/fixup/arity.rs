@@ -63,7 +63,7 @@ fn arguments(insn: Insn, pc: Pc, starts: &[Pc], helpers: &[BoundHelper], arities
         Insn::Call(Call::Helper(id)) => helpers
             .iter()
             .find(|helper| i32::try_from(helper.proto.id) == Ok(id))
-            .map_or(5, |helper| u8::try_from(helper.proto.args.len()).unwrap_or(5)),
+            .map_or(5, |helper| u8::try_from(helper.proto.registers()).unwrap_or(5)),
         _ => 5,
     }
 }

@@ -5,10 +5,10 @@ use bpf_abi::helper::{
     ArgKind, ArgProto, HelperFlags, HelperProto, LOAD_PACKET, RetKind, RetProto, THROW, TypeFlags,
 };
 use bpf_abi::image::{BoundHelper, BoundMap};
-use bpf_isa::{Call, Imm64, Insn, Pc};
+use bpf_isa::{Call, Imm64, Insn, Pc, Reg};
 use thiserror::Error;
 
-use super::code::Code;
+use super::code::{Code, Gift};
 use crate::env::{Env, Loaded};
 use crate::log::helper_name;
 use crate::program::{helper, kfunc_name};
@@ -89,8 +89,8 @@ const TAIL_CALL: i32 = 12;
 pub(super) struct Bound {
     pub(super) maps: Vec<BoundMap>,
     pub(super) helpers: Vec<BoundHelper>,
-    /// Calls that allocate objects of the program's types.
-    pub(super) allocations: Vec<Pc>,
+    /// What calls are given besides, in their order.
+    pub(super) gifts: Vec<Gift>,
     /// The place of each map among the bound ones, by its place among the program's.
     places: Vec<Option<u16>>,
 }
@@ -156,6 +156,9 @@ impl Bound {
             let name = helper_name(id).map_or_else(|| id.to_string(), str::to_owned);
             return Err(BindError::Helper { at, name });
         };
+        if proto.flags.contains(HelperFlags::ASYNC_CALLBACK) {
+            self.give_program(env, at, Reg::R3);
+        }
         self.add(env, at, proto)
     }
 
@@ -172,10 +175,20 @@ impl Bound {
         if !self.helpers.iter().any(|helper| helper.proto.id == proto.id) {
             self.helpers.push(BoundHelper { proto, entry, inline: None });
         }
-        if name == "bpf_obj_new_impl" {
-            self.allocations.push(at);
+        match name {
+            "bpf_obj_new_impl" | "bpf_percpu_obj_new_impl" => {
+                let types = env.spec.btf.as_ref().map_or(0, |btf| env.host.object_types(btf));
+                self.gifts.push(Gift { call: at, reg: Reg::R2, value: types });
+            }
+            "bpf_wq_set_callback_impl" => self.give_program(env, at, Reg::R4),
+            _ => {}
         }
         Ok(Call::Helper(number))
+    }
+
+    /// Has a call that leaves a callback behind know whose that is.
+    fn give_program(&mut self, env: &Env<'_>, call: Pc, reg: Reg) {
+        self.gifts.push(Gift { call, reg, value: env.host.program_number() });
     }
 
     fn add(&mut self, env: &Env<'_>, at: Pc, proto: &'static HelperProto) -> Result<(), BindError> {

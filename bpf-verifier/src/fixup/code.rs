@@ -15,6 +15,15 @@ pub(super) struct Line {
     pub(super) insn: Insn,
 }
 
+/// What the code of a callee finds in a register besides what the program gives it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gift {
+    /// The call.
+    pub(super) call: Pc,
+    pub(super) reg: Reg,
+    pub(super) value: u64,
+}
+
 /// A program on its way into an image. Second slots of immediates have no line.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Code {
@@ -34,13 +43,15 @@ impl Code {
         Self { lines }
     }
 
-    /// Puts before each of these calls, which are in order, what their code finds in R2.
-    pub(super) fn give_r2(&mut self, calls: &[Pc], value: u64) {
-        let mut lines = Vec::with_capacity(self.lines.len() + calls.len());
+    /// Puts before each of these calls, which are in order, what their code finds in a register
+    /// besides what the program gives it.
+    pub(super) fn give(&mut self, gifts: &[Gift]) {
+        let mut lines = Vec::with_capacity(self.lines.len() + gifts.len());
         for line in std::mem::take(&mut self.lines) {
-            if calls.binary_search(&line.from).is_ok() {
+            if let Ok(at) = gifts.binary_search_by_key(&line.from, |gift| gift.call) {
+                let Gift { reg: dst, value, .. } = gifts[at];
                 let imm = Imm64::Value(value);
-                lines.push(Line { from: line.from, insn: Insn::LoadImm64 { dst: Reg::R2, imm } });
+                lines.push(Line { from: line.from, insn: Insn::LoadImm64 { dst, imm } });
             }
             lines.push(line);
         }

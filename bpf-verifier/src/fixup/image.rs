@@ -23,9 +23,7 @@ pub fn image(env: &Env<'_>) -> Result<Image, BindError> {
     context::rewrite(env, &mut code);
     let bound = Bound::bind(env, &mut code)?;
     code.leave_after_throws();
-    if let Some(btf) = env.spec.btf.as_ref().filter(|_| !bound.allocations.is_empty()) {
-        code.give_r2(&bound.allocations, env.host.object_types(btf));
-    }
+    code.give(&bound.gifts);
 
     let places = code.places(len);
     if let Some(line) = code.lines.iter().find(|line| places.is_too_far(**line)) {

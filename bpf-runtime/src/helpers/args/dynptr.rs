@@ -125,7 +125,17 @@ impl View {
         if fits { Ok(()) } else { Err(Errno::E2BIG) }
     }
 
-    /// The same, of its bytes from `start` to `end`.
+    /// That something can be written to `len` bytes from `off` on, however few.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there are not so many, or if nobody may write to them.
+    pub(crate) fn check_room(&self, off: u32, len: u32) -> Result<(), Errno> {
+        self.check(off, len)?;
+        if self.rdonly && len > 0 { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+
+    /// The same memory, of its bytes from `start` to `end`.
     ///
     /// # Errors
     ///

@@ -11,6 +11,7 @@ pub(crate) mod iter;
 pub(crate) mod number;
 pub(crate) mod sock;
 pub(crate) mod object;
+pub(crate) mod later;
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -376,6 +377,11 @@ words! {
 pub(crate) struct MapRef<'a>(&'a MapHandle);
 
 impl<'a> MapRef<'a> {
+    /// What programs hold it by.
+    pub(crate) const fn handle(self) -> &'a MapHandle {
+        self.0
+    }
+
     /// The map.
     pub(crate) fn map(self) -> &'a dyn Map {
         &**self.0.map()

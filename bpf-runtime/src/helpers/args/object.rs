@@ -33,12 +33,30 @@ objects! {
     NodeAt BtfId TypeFlags::empty(), DYNAMIC;
     /// An object that the program gives away, or null.
     ObjectGiven BtfId TypeFlags::RELEASE.union(TypeFlags::MAYBE_NULL), DYNAMIC;
+    /// A set of CPUs.
+    MaskAt BtfId TypeFlags::empty(), DYNAMIC;
+    /// An object that each CPU has its own of.
+    PercpuAt PercpuBtfId TypeFlags::empty(), None;
     /// Where a pointer to an object is kept.
     PointerAt KptrXchgDest TypeFlags::empty(), None;
 }
 
 impl ObjectAt<'_> {
     /// Where it is.
+    pub(crate) const fn address(self) -> u64 {
+        self.0.address()
+    }
+}
+
+impl<'a> MaskAt<'a> {
+    /// Its words.
+    pub(crate) const fn words(self) -> Words<'a> {
+        self.0
+    }
+}
+
+impl PercpuAt<'_> {
+    /// Where that of the first CPU is.
     pub(crate) const fn address(self) -> u64 {
         self.0.address()
     }
@@ -82,5 +100,34 @@ impl Ret for ObjectOrNull {
 
     fn into_register(self) -> u64 {
         self.0.unwrap_or(0)
+    }
+}
+
+/// The address of one CPU's object, or null.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnCpuOrNull(pub(crate) Option<u64>);
+
+/// The address of this CPU's object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnThisCpu(pub(crate) u64);
+
+impl Ret for OnCpuOrNull {
+    const PROTO: RetProto = RetProto {
+        kind: RetKind::MemOrBtfId,
+        flags: TypeFlags::RDONLY.union(TypeFlags::MAYBE_NULL),
+        btf: None,
+    };
+
+    fn into_register(self) -> u64 {
+        self.0.unwrap_or(0)
+    }
+}
+
+impl Ret for OnThisCpu {
+    const PROTO: RetProto =
+        RetProto { kind: RetKind::MemOrBtfId, flags: TypeFlags::RDONLY, btf: None };
+
+    fn into_register(self) -> u64 {
+        self.0
     }
 }

@@ -8,6 +8,12 @@ mod iter;
 mod dynptr;
 mod string;
 mod object;
+mod work;
+mod res_lock;
+mod cpumask;
+mod percpu;
+mod probe;
+mod print;
 
 use bpf_abi::exec::HelperFn;
 use bpf_abi::helper::{HelperFlags, HelperProto};
@@ -16,7 +22,7 @@ use bpf_abi::prog::ProgType;
 use super::define::{Helper, helper};
 
 /// Every kernel function, in the order of their numbers.
-static ALL: [&Helper; 52] = [
+static ALL: [&Helper; 96] = [
     &section::bpf_rcu_read_lock,
     &section::bpf_rcu_read_unlock,
     &section::bpf_preempt_disable,
@@ -69,6 +75,50 @@ static ALL: [&Helper; 52] = [
     &object::bpf_rbtree_root,
     &object::bpf_rbtree_left,
     &object::bpf_rbtree_right,
+    &work::bpf_wq_init,
+    &work::bpf_wq_set_callback_impl,
+    &work::bpf_wq_start,
+    &res_lock::bpf_res_spin_lock,
+    &res_lock::bpf_res_spin_unlock,
+    &res_lock::bpf_res_spin_lock_irqsave,
+    &res_lock::bpf_res_spin_unlock_irqrestore,
+    &cpumask::bpf_cpumask_create,
+    &cpumask::bpf_cpumask_acquire,
+    &cpumask::bpf_cpumask_release,
+    &cpumask::bpf_cpumask_first,
+    &cpumask::bpf_cpumask_first_zero,
+    &cpumask::bpf_cpumask_first_and,
+    &cpumask::bpf_cpumask_set_cpu,
+    &cpumask::bpf_cpumask_clear_cpu,
+    &cpumask::bpf_cpumask_test_cpu,
+    &cpumask::bpf_cpumask_test_and_set_cpu,
+    &cpumask::bpf_cpumask_test_and_clear_cpu,
+    &cpumask::bpf_cpumask_setall,
+    &cpumask::bpf_cpumask_clear,
+    &cpumask::bpf_cpumask_and,
+    &cpumask::bpf_cpumask_or,
+    &cpumask::bpf_cpumask_xor,
+    &cpumask::bpf_cpumask_equal,
+    &cpumask::bpf_cpumask_intersects,
+    &cpumask::bpf_cpumask_subset,
+    &cpumask::bpf_cpumask_empty,
+    &cpumask::bpf_cpumask_full,
+    &cpumask::bpf_cpumask_copy,
+    &cpumask::bpf_cpumask_any_distribute,
+    &cpumask::bpf_cpumask_any_and_distribute,
+    &cpumask::bpf_cpumask_weight,
+    &cpumask::bpf_cpumask_populate,
+    &percpu::bpf_percpu_obj_new_impl,
+    &percpu::bpf_percpu_obj_drop_impl,
+    &percpu::bpf_map_sum_elem_count,
+    &probe::bpf_probe_read_kernel_dynptr,
+    &probe::bpf_probe_read_user_dynptr,
+    &probe::bpf_probe_read_kernel_str_dynptr,
+    &probe::bpf_probe_read_user_str_dynptr,
+    &probe::bpf_copy_from_user_dynptr,
+    &probe::bpf_copy_from_user_str_dynptr,
+    &probe::bpf_copy_from_user_str,
+    &print::bpf_stream_vprintk_impl,
 ];
 
 static PROTOS: [HelperProto; ALL.len()] = protos();
@@ -101,7 +151,7 @@ pub(crate) fn find(name: &str, prog_type: ProgType) -> Option<(&'static HelperPr
 
 /// Whether a kernel function is about objects that programs allocate.
 pub(crate) fn handles_objects(name: &str) -> bool {
-    let families = ["bpf_obj_", "bpf_refcount_", "bpf_list_", "bpf_rbtree_"];
+    let families = ["bpf_obj_", "bpf_percpu_obj_", "bpf_refcount_", "bpf_list_", "bpf_rbtree_"];
     families.iter().any(|family| name.starts_with(family))
 }
 

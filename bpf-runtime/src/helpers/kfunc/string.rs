@@ -8,7 +8,7 @@ use bpf_abi::errno::Errno;
 
 use super::helper;
 use crate::helpers::args::{Cx, Int};
-use crate::helpers::known::Text;
+use crate::helpers::known::{KERNEL, Text};
 
 /// How far a string is followed. Linux: `XATTR_SIZE_MAX`.
 const MOST: usize = 65536;
@@ -20,8 +20,6 @@ impl<'a> Str<'a> {
     /// The string at an address; nothing there gives `ERANGE`, as the kernel gives for addresses
     /// of user space.
     fn at(cx: Cx<'a>, address: u64) -> Result<Self, Errno> {
-        /// The first address of the kernel's half.
-        const KERNEL: u64 = 0xffff_8000_0000_0000;
         let mut text = Text::at(cx, address);
         if address < KERNEL && text.byte(0).is_none() {
             return Err(Errno::ERANGE);
