@@ -114,11 +114,12 @@ impl Slab {
         self.value_len
     }
 
-    /// The element that an address lies in.
-    pub(crate) fn elem_at(&self, address: u64) -> Option<ElemId> {
+    /// The key of the element that an address lies in, and where its value is.
+    pub(crate) fn entry_at(&self, address: u64) -> Option<(Vec<u8>, u64)> {
         let at = address.checked_sub(self.addr())?;
         let nth = u32::try_from(at.checked_div(u64::from(self.stride()))?).ok()?;
-        (nth < self.count()).then_some(ElemId(nth))
+        let elem = (nth < self.count()).then_some(ElemId(nth))?;
+        Some((self.key(elem).to_vec(), self.value(elem).addr()))
     }
 
     /// How many elements there are in all.

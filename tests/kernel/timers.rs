@@ -185,7 +185,7 @@ fn who_takes_a_timer_back_waits_for_its_function() {
             assert_eq!(run(&object, "stop_slow"), 0);
             let told = told(&object, &bss.lookup(&[0; 4]).unwrap().unwrap());
             // Seen while it ran, it has ended when it is taken back; else it never begins.
-            assert!(matches!(told[..3], [1 | 2, 0, 2] | [0, 1, 0]), "{told:?}");
+            assert!(matches!(told[..3], [_, 0, 2] | [0, 1, 0]), "{told:?}");
             running += i32::from(told[0] == 1);
         }
         assert!(running > 0, "no function was seen running");

@@ -335,9 +335,7 @@ impl Hash {
 
     /// Gives back what an entry's value holds, which is an entry's no more.
     fn let_go(&self, elem: ElemId) {
-        if self.shape().fields.is_some() {
-            self.shape().release(self.table.slab.value(elem));
-        }
+        self.shape().release(self.table.slab.value(elem));
     }
 
     /// Says that an entry was used.
@@ -512,9 +510,7 @@ impl Map for Hash {
     }
 
     fn entry_at(&self, address: u64) -> Option<(Vec<u8>, u64)> {
-        let slab = &self.table.slab;
-        let elem = slab.elem_at(address)?;
-        Some((slab.key(elem).to_vec(), slab.value(elem).addr()))
+        self.table.slab.entry_at(address)
     }
 
     fn batch_kinds(&self) -> BatchKinds {
