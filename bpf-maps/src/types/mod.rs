@@ -5,6 +5,7 @@ mod hash;
 mod lru;
 mod lpm_trie;
 mod queue_stack;
+mod jenkins;
 mod bloom;
 pub mod map_of_maps;
 pub mod ringbuf;
