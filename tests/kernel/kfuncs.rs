@@ -92,7 +92,7 @@ fn strings() {
 #[test]
 fn exceptions_end_programs() {
     let args = product(&[0, 1, 2, 3, 4], &[0, 1, 0x1ff, -1], &[0, 22, 1 << 33], &[0]);
-    let names = ["plain", "nested", "with_handler", "throws", "jumps"];
+    let names = ["plain", "nested", "with_handler", "throws", "jumps", "never_back"];
     let cases: Vec<Case> = names.map(|name| case(name, args.clone())).into();
     compare("tests/objects/throws.bpf.o", &cases);
 }

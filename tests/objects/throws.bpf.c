@@ -125,4 +125,35 @@ int jumps(struct __sk_buff *ctx)
 	return found + 10;
 }
 
+/* What always throws never comes back: nothing is left of what stands behind its calls. */
+static __noinline int always(__u64 cookie)
+{
+	out[11]++;
+	bpf_throw(cookie & 0x7f);
+	return 0;
+}
+
+static __noinline int often(__u64 cookie)
+{
+	int found;
+
+	if (cookie == 1)
+		return 5;
+	found = always(cookie);
+	out[12] = found;
+	return found + 1;
+}
+
+SEC("tc")
+int never_back(struct __sk_buff *ctx)
+{
+	int found;
+
+	if (args[0] == 1)
+		return often(args[1]);
+	found = always(args[1]);
+	out[13] = found;
+	return found + 1;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -58,13 +58,17 @@ impl Code {
         self.lines = lines;
     }
 
-    /// Puts an `exit` behind each exception, since what stood there was removed, or is another
-    /// function's.
-    pub(super) fn leave_after_throws(&mut self) {
+    /// Puts an `exit` behind each exception, and behind each call of a function that always throws
+    /// one, since what stood there was removed, or is another function's.
+    pub(super) fn leave_after_throws(&mut self, env: &Env<'_>) {
         let mut lines = Vec::with_capacity(self.lines.len());
         for line in std::mem::take(&mut self.lines) {
             lines.push(line);
-            if matches!(line.insn, Insn::Call(Call::Helper(THROW))) {
+            let throws = matches!(line.insn, Insn::Call(Call::Helper(THROW)));
+            let is_call = matches!(line.insn, Insn::Call(Call::Local(_)));
+            let behind = env.insn_after(line.from);
+            let comes_back = env.insn(behind).is_some() && env.note(behind).seen;
+            if throws || is_call && !comes_back {
                 lines.push(Line { from: line.from, insn: Insn::Exit });
             }
         }

@@ -22,7 +22,7 @@ pub fn image(env: &Env<'_>) -> Result<Image, BindError> {
     dead::remove_nops(&mut code, len);
     context::rewrite(env, &mut code);
     let bound = Bound::bind(env, &mut code)?;
-    code.leave_after_throws();
+    code.leave_after_throws(env);
     code.give(&bound.gifts);
 
     let places = code.places(len);

@@ -53,9 +53,8 @@ fn check_addresses(env: &Env<'_>) -> Result<(), Reason> {
         let is_there =
             |to: Pc| env.subprogs.iter().any(|subprog| !subprog.removed && subprog.start >= to);
         if note.seen && !to.is_some_and(is_there) {
-            // The kernel counts what rewriting adds, and so says a larger number.
-            let at = to.unwrap_or(pc).0;
-            return Err(CallError::NoFunction { at }.into());
+            // Nothing is left behind the address, so that it is that of the rewritten program's end.
+            return Err(CallError::NoFunction { at: super::xlated::slots(env) }.into());
         }
     }
     Ok(())

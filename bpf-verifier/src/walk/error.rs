@@ -83,6 +83,14 @@ pub enum WalkError {
         /// About what.
         what: &'static str,
     },
+    /// The same, about a component of loops.
+    #[error("verifier bug: {what}: no visit info for call chain {chain}")]
+    NoVisit {
+        /// About what.
+        what: &'static str,
+        /// The calls that led to it, and its number.
+        chain: String,
+    },
 
     /// What is known at different points takes more memory than the caller allows.
     #[error("states take more than {most} bytes")]
@@ -104,7 +112,8 @@ impl Refusal for WalkError {
             Self::OutOfProgram { .. }
             | Self::TooManyBranches { .. }
             | Self::TooManyAsync { .. }
-            | Self::Bug { .. } => Errno::EFAULT,
+            | Self::Bug { .. }
+            | Self::NoVisit { .. } => Errno::EFAULT,
             Self::TooManyInsns { .. } | Self::TooManyFrames { .. } => Errno::E2BIG,
             Self::InfiniteLoop { .. } => Errno::EINVAL,
             Self::TooMuchMemory { .. } => Errno::ENOMEM,
@@ -123,6 +132,7 @@ impl Refusal for WalkError {
         InfiniteLoop { pc, cur, old },
         TooManyFrames { frames },
         Bug { what },
+        NoVisit { what, chain },
         TooMuchMemory { most },
         Cancelled,
     }

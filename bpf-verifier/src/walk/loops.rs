@@ -138,9 +138,10 @@ impl Loops {
         from: &From<'_>,
     ) -> Result<(), Reason> {
         let old = kept.get(covered_by);
-        let visit = CallChain::of(env, &old.state, old.pc).and_then(|chain| self.find(&chain));
-        let Some(at) = visit else {
-            return Err(WalkError::Bug { what: "add backedge: no visit info" }.into());
+        let chain = CallChain::of(env, &old.state, old.pc);
+        let Some(at) = chain.as_ref().and_then(|chain| self.find(chain)) else {
+            let chain = chain.map_or_else(String::new, |chain| chain.to_string());
+            return Err(WalkError::NoVisit { what: "add backedge", chain }.into());
         };
         let visit = &mut self.visits[at];
         if env.log.shows_everything() {
@@ -175,7 +176,8 @@ impl Loops {
         };
         let Some(chain) = chain else { return Ok(()) };
         let Some(at) = self.find(&chain) else {
-            return Err(WalkError::Bug { what: "scc exit: no visit info" }.into());
+            let chain = chain.to_string();
+            return Err(WalkError::NoVisit { what: "scc exit", chain }.into());
         };
         let visit = &mut self.visits[at];
         match state {

@@ -38,6 +38,7 @@ const COMPARED: &[(&str, &[&str])] = &[
     ("22_attach", &[]),
     ("23_kfuncs", &[]),
     ("24_tail_calls", &[]),
+    ("25_exceptions", &[]),
 ];
 
 #[test]
