@@ -15,9 +15,10 @@ usage: cargo xtask fuzz-engines [--programs N] [--seed S] [--threads N] [--kerne
        cargo xtask fuzz-engines --show SEED
 
 Makes families of random programs from seeds S, S+1, … and runs all that verify on the
-interpreter, as compiled code and as compiled code that is not optimised: results, packets,
-contexts, maps, records and counts of tail calls must be the same. It ends when N programs
-have run. Each family on which places differ is saved in DIR (target/fuzz-engines).
+interpreter, as compiled code and as compiled code that is not optimised; by turns also as code
+that was kept in memory or on disk, and as code that is compiled amid the runs. Results,
+packets, contexts, maps, records and counts of tail calls must be the same. It ends when N
+programs have run. Each family on which places differ is saved in DIR (target/fuzz-engines).
 --kernel N  how many programs run in the running kernel too (a fiftieth; 0 for none)
 --reasons   says what programs were refused for, the most frequent first
 --show SEED prints one family and what comes of it in each place, and saves it";
@@ -82,24 +83,14 @@ impl Asked {
 }
 
 pub(crate) fn main(args: &[String]) -> ExitCode {
-    let mut err = std::io::stderr();
-    let Some(asked) = Asked::read(args) else {
-        let _ = writeln!(err, "{USAGE}");
-        return ExitCode::from(2);
-    };
-    match run(&asked) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(message) => {
-            let _ = writeln!(err, "bpf-fuzz: {message}");
-            ExitCode::from(2)
-        }
-    }
+    bpf_fuzz::exit_code(
+        Asked::read(args).ok_or_else(|| format!("what is asked?\n{USAGE}")).and_then(|it| run(&it)),
+    )
 }
 
 /// Whether all places agree on every family.
 fn run(asked: &Asked) -> Result<bool, String> {
-    let types = Types::new();
+    let types = Types::new(bpf_fuzz::world::kernel_types());
     let kernel = match Kernel::new(&types) {
         Ok(kernel) => Some(kernel),
         Err(why) if asked.kernel.unwrap_or(0) == 0 => {
@@ -147,7 +138,7 @@ fn work(
     next: &AtomicU64,
     tally: &Mutex<Tally>,
 ) -> Result<(), String> {
-    let engines = Engines::new()?;
+    let engines = Engines::new(types)?;
     let place = |family: &Family| match kernel {
         Some(kernel) => kernel.run(family),
         None => Err("not to be had".to_owned()),
@@ -195,7 +186,7 @@ fn tell(asked: &Asked, seed: u64, difference: &Difference) {
 }
 
 fn show(asked: &Asked, seed: u64, types: &Types, kernel: Option<&Kernel>) -> Result<bool, String> {
-    let engines = Engines::new()?;
+    let engines = Engines::new(types)?;
     let mut family = family(seed, types);
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", report::text(&family));

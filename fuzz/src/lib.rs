@@ -19,3 +19,17 @@ pub mod judge;
 pub use random::Random;
 pub use sample::Sample;
 pub use world::World;
+
+/// What a command ends with: success if all agree, failure if not; 2, and the reason in words, if
+/// they could not be asked.
+pub fn exit_code(agree: Result<bool, String>) -> std::process::ExitCode {
+    use std::io::Write as _;
+    match agree {
+        Ok(true) => std::process::ExitCode::SUCCESS,
+        Ok(false) => std::process::ExitCode::FAILURE,
+        Err(message) => {
+            let _ = writeln!(std::io::stderr(), "bpf-fuzz: {message}");
+            std::process::ExitCode::from(2)
+        }
+    }
+}

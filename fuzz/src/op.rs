@@ -71,6 +71,16 @@ impl Op {
     }
 }
 
+/// A wide immediate, in two slots.
+pub const fn wide(dst: u8, src: u8, low: i32, high: i32) -> [Slot; 2] {
+    [slot(whole::LOAD_IMM64, dst, src, 0, low), slot(0, 0, 0, 0, high)]
+}
+
+/// The distance of a jump over this code and so many slots more.
+pub fn over(code: &[Op], more: i16) -> i16 {
+    i16::try_from(len(code)).unwrap_or(0).saturating_add(more)
+}
+
 /// How many slots code takes.
 pub fn len(code: &[Op]) -> usize {
     code.iter().map(|op| if matches!(op, Op::Address { .. }) { 2 } else { 1 }).sum()

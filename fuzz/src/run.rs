@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use bpf_btf::Btf;
 use bpf_fuzz::judge::{Answer, Kernel, Ours};
 use bpf_fuzz::{Random, Sample, World, generate, mutate};
 
@@ -77,19 +76,9 @@ struct Summary {
 }
 
 pub(crate) fn main(args: Vec<String>) -> ExitCode {
-    let mut err = std::io::stderr();
-    let Some(asked) = Asked::read(args) else {
-        let _ = writeln!(err, "{USAGE}");
-        return ExitCode::from(2);
-    };
-    match run(&asked) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(message) => {
-            let _ = writeln!(err, "bpf-fuzz: {message}");
-            ExitCode::from(2)
-        }
-    }
+    bpf_fuzz::exit_code(
+        Asked::read(args).ok_or_else(|| format!("what is asked?\n{USAGE}")).and_then(|it| run(&it)),
+    )
 }
 
 /// The program of a seed: as it was made, or spoilt.
@@ -106,9 +95,7 @@ fn sample(seed: u64, world: &World) -> Sample {
 fn run(asked: &Asked) -> Result<bool, String> {
     bpf_oracle::kernel::available()
         .map_err(|errno| format!("the kernel may not be asked here: {errno}"))?;
-    let types = std::fs::read("/sys/kernel/btf/vmlinux").ok();
-    let types = types.and_then(|bytes| Btf::parse(&bytes).ok()).map(Arc::new);
-    let world = World::new(types);
+    let world = World::new(bpf_fuzz::world::kernel_types());
     let kernel = Kernel::new(&world)?;
     if let Some(seed) = asked.show {
         return show(seed, &world, &kernel);

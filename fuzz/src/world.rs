@@ -7,6 +7,12 @@ use bpf_btf::{Btf, Builder, FuncLinkage, KindCode, TypeId};
 
 use crate::hook::HOOKS;
 
+/// The types of the running kernel, if it shows them.
+pub fn kernel_types() -> Option<Arc<Btf>> {
+    let bytes = std::fs::read("/sys/kernel/btf/vmlinux").ok()?;
+    Btf::parse(&bytes).ok().map(Arc::new)
+}
+
 /// The number by which programs name their first map: high enough that no other immediate is
 /// taken for a map.
 pub const FIRST_MAP: i32 = 0x4000_0000;

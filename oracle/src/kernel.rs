@@ -38,6 +38,7 @@ pub struct Map {
     key_size: usize,
     /// The size of what a look-up copies out, in bytes.
     copied: usize,
+    max_entries: usize,
 }
 
 impl Map {
@@ -62,7 +63,8 @@ impl Map {
         let percpu = matches!(attr.map_type, 5 | 6 | 10 | 21);
         let copied =
             if percpu { value_size.next_multiple_of(8) * possible_cpus() } else { value_size };
-        Ok(Self { file, key_size: attr.key_size as usize, copied })
+        let (key_size, max_entries) = (attr.key_size as usize, attr.max_entries as usize);
+        Ok(Self { file, key_size, copied, max_entries })
     }
 
     /// The descriptor's number, as instructions carry it.
@@ -137,6 +139,44 @@ impl Map {
         Ok(value)
     }
 
+    /// Whether a bloom filter may have this value.
+    ///
+    /// # Errors
+    ///
+    /// Returns the kernel's error.
+    pub fn may_have(&self, value: &[u8]) -> Result<bool, Errno> {
+        let mut value = value.to_vec();
+        let mut at = Attr::new(32);
+        match at.fd(0, &self.file).output(16, &mut value).call(Command::MapLookup) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The records of a ring buffer that nobody has taken, in their order; those that were given up
+    /// are left out.
+    ///
+    /// # Errors
+    ///
+    /// Returns the kernel's error.
+    pub fn records(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        let produced = crate::sys::ring_bytes(&self.file, self.max_entries)?;
+        Ok(records(&produced))
+    }
+
+    /// The kernel's number of it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the kernel's error.
+    pub fn id(&self) -> Result<u32, Errno> {
+        let mut info = [0; 16];
+        let mut at = Attr::new(16);
+        at.fd(0, &self.file).u32(4, 16).output(8, &mut info).call(Command::Info)?;
+        Ok(u32::from_ne_bytes([info[4], info[5], info[6], info[7]]))
+    }
+
     /// All keys and their values, in the kernel's order.
     ///
     /// # Errors
@@ -184,6 +224,26 @@ impl Map {
         Attr::new(8).fd(0, &self.file).call(Command::MapFreeze)?;
         Ok(())
     }
+}
+
+/// The records in the bytes of a ring: each a word with its length, a word, what it holds, and padding
+/// to eight bytes.
+fn records(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    /// It is being written. Linux: `BPF_RINGBUF_BUSY_BIT`.
+    const BUSY: u32 = 1 << 31;
+    /// It was given up. Linux: `BPF_RINGBUF_DISCARD_BIT`.
+    const GIVEN_UP: u32 = 1 << 30;
+    let mut records = Vec::new();
+    while let Some((&[a, b, c, d, ..], rest)) = bytes.split_at_checked(8) {
+        let head = u32::from_ne_bytes([a, b, c, d]);
+        let len = (head & !(BUSY | GIVEN_UP)) as usize;
+        let Some(record) = rest.get(..len).filter(|_| head & BUSY == 0) else { break };
+        if head & GIVEN_UP == 0 {
+            records.push(record.to_vec());
+        }
+        bytes = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
+    }
+    records
 }
 
 /// A key and what a look-up of it copies out.

@@ -133,42 +133,58 @@ impl Attr {
 ///
 /// Linux: the first two pages of a mapping of `BPF_MAP_TYPE_RINGBUF`.
 pub(crate) fn skip_records(ring: &File) -> Result<(), Errno> {
-    let consumer = Page::map(ring, libc::PROT_READ | libc::PROT_WRITE, 0)?;
-    let producer = Page::map(ring, libc::PROT_READ, PAGE)?;
-    consumer.word().store(producer.word().load(Ordering::Acquire), Ordering::Release);
+    let consumer = Pages::map(ring, libc::PROT_READ | libc::PROT_WRITE, 0, PAGE)?;
+    let producer = Pages::map(ring, libc::PROT_READ, PAGE, PAGE)?;
+    let written = producer.words().first().map_or(0, |word| word.load(Ordering::Acquire));
+    if let Some(read) = consumer.words().first() {
+        read.store(written, Ordering::Release);
+    }
     Ok(())
+}
+
+/// What was written into a ring buffer of `size` bytes, from its beginning on: at most one round.
+pub(crate) fn ring_bytes(ring: &File, size: usize) -> Result<Vec<u8>, Errno> {
+    let pages = Pages::map(ring, libc::PROT_READ, PAGE, PAGE + size)?;
+    let words = pages.words();
+    let written = words.first().map_or(0, |word| word.load(Ordering::Acquire));
+    let written = usize::try_from(written).unwrap_or(usize::MAX).min(size);
+    let data = words.iter().skip(PAGE / 8).take(written.div_ceil(8));
+    let mut bytes: Vec<u8> =
+        data.flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
+    bytes.truncate(written);
+    Ok(bytes)
 }
 
 /// The size of a page, in bytes.
 const PAGE: usize = 4096;
 
-/// A page of a map, shared with the kernel.
-struct Page(NonNull<AtomicU64>);
+/// Pages of a map, shared with the kernel: where they begin, and how many bytes they are.
+struct Pages(NonNull<AtomicU64>, usize);
 
-impl Page {
-    fn map(file: &File, protection: i32, from: usize) -> Result<Self, Errno> {
+impl Pages {
+    fn map(file: &File, protection: i32, from: usize, len: usize) -> Result<Self, Errno> {
         let from = i64::try_from(from).map_err(|_| Errno::EINVAL)?;
         // SAFETY: [kernel-page] a new mapping, at an address that the kernel chooses.
         let start = unsafe {
-            libc::mmap(ptr::null_mut(), PAGE, protection, libc::MAP_SHARED, file.as_raw_fd(), from)
+            libc::mmap(ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), from)
         };
         if start == libc::MAP_FAILED {
             let number = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
             return Err(Errno(number));
         }
-        NonNull::new(start.cast()).map(Self).ok_or(Errno::ENOMEM)
+        NonNull::new(start.cast()).map(|start| Self(start, len)).ok_or(Errno::ENOMEM)
     }
 
-    /// Its first eight bytes.
-    fn word(&self) -> &AtomicU64 {
-        // SAFETY: [kernel-page] mapped until this is dropped, and reached by atomic accesses alone.
-        unsafe { self.0.as_ref() }
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: [kernel-page] so many bytes are mapped until this is dropped, and reached by atomic
+        // accesses alone.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr(), self.1 / 8) }
     }
 }
 
-impl Drop for Page {
+impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: [kernel-page] mapped in `map`, and nobody has its address any more.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), PAGE) };
+        unsafe { libc::munmap(self.0.as_ptr().cast(), self.1) };
     }
 }

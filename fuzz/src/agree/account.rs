@@ -22,9 +22,48 @@ pub struct Ran {
 pub struct Contents {
     /// The map.
     pub name: String,
-    /// Keys and values in the order of keys, or values in the order in which they come out; nothing
-    /// where nobody can tell.
-    pub entries: Option<Vec<RawEntry>>,
+    /// Keys and values in the order of keys; values in the order in which they come out; of a bloom
+    /// filter the values that it has of those asked for. Where a value is a program or a map, its
+    /// place in the family is.
+    pub entries: Vec<RawEntry>,
+}
+
+/// The numbers by which a place knows programs and maps, in the family's order.
+pub(super) struct Numbers {
+    pub(super) maps: Vec<u32>,
+    pub(super) programs: Vec<u32>,
+}
+
+impl Numbers {
+    /// Entries whose values are numbers of programs, with places instead.
+    pub(super) fn programs(&self, entries: Vec<RawEntry>) -> Vec<RawEntry> {
+        places(&self.programs, entries)
+    }
+
+    /// Entries whose values are numbers of maps, with places instead.
+    pub(super) fn maps(&self, entries: Vec<RawEntry>) -> Vec<RawEntry> {
+        places(&self.maps, entries)
+    }
+}
+
+fn places(numbers: &[u32], mut entries: Vec<RawEntry>) -> Vec<RawEntry> {
+    for (_, value) in &mut entries {
+        let number = value.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+        let place = numbers.iter().position(|it| Some(*it) == number);
+        // What is nowhere in the family shows as what it is.
+        if let Some(place) = place {
+            *value = place.to_le_bytes().to_vec();
+        }
+    }
+    entries.sort();
+    entries
+}
+
+/// The values that a bloom filter is asked for at the end: small numbers, and those that programs
+/// begin with.
+pub(super) fn bloom_questions() -> impl Iterator<Item = [u8; 4]> {
+    let edges = crate::family::EDGES.into_iter().map(i32::to_le_bytes);
+    edges.chain((0..64_u32).map(u32::to_le_bytes))
 }
 
 /// All that came of a family.
@@ -73,10 +112,9 @@ impl Account {
             found.push("not the same runs".to_owned());
         }
         for (ours, theirs) in self.maps.iter().zip(&other.maps) {
-            if let (Some(one), Some(another)) = (&ours.entries, &theirs.entries)
-                && one != another
-            {
-                found.push(format!("map {}: {}", ours.name, entries(one, another)));
+            if ours.entries != theirs.entries {
+                let text = entries(&ours.entries, &theirs.entries);
+                found.push(format!("map {}: {text}", ours.name));
             }
         }
         for (program, (ours, theirs)) in self.counters.iter().zip(&other.counters).enumerate() {
@@ -143,13 +181,22 @@ mod tests {
     }
 
     #[test]
-    fn maps_are_compared_where_both_tell() {
+    fn maps_are_compared_and_what_they_hold_is_known_by_its_place() {
         let with = |entries| Account {
             maps: vec![Contents { name: "m".to_owned(), entries }],
             ..Account::default()
         };
-        let (one, other) = (with(Some(vec![(vec![1], vec![2])])), with(Some(vec![])));
-        assert_eq!(one.differences(&with(None)).len(), 0);
+        let (one, other) = (with(vec![(vec![1], vec![2])]), with(vec![]));
+        assert_eq!(one.differences(&one.clone()).len(), 0);
         assert!(one.differences(&other)[0].starts_with("map m: 1 and 0 entries"));
+
+        let (here, there) = ([70_u32, 71], [5_u32, 9]);
+        let of = |numbers: [u32; 2]| {
+            let numbers = Numbers { maps: numbers.to_vec(), programs: Vec::new() };
+            let entry = |key: u8, map: usize| (vec![key], numbers.maps[map].to_le_bytes().to_vec());
+            numbers.maps(vec![entry(1, 1), entry(0, 0)])
+        };
+        assert_eq!(of(here), of(there));
+        assert_ne!(of(here)[0].1, of(here)[1].1);
     }
 }

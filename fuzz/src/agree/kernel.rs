@@ -7,7 +7,7 @@ use bpf_oracle::kernel::{Btf, Map, MapAttr, ProgAttr, Program, TestRun, possible
 use bpf_runtime::RawEntry;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
-use super::account::{Account, Contents, Ran};
+use super::account::{Account, Contents, Numbers, Ran, bloom_questions};
 use crate::family::{Family, Input, Types};
 
 /// How much room there is for a packet that comes back.
@@ -44,7 +44,8 @@ impl Kernel {
         let object = &family.object;
         let mut maps: Vec<Map> = Vec::new();
         for spec in &object.maps {
-            let map = make(spec).map_err(|errno| format!("map {}: {errno}", spec.name))?;
+            let map =
+                make(spec, &self.btf).map_err(|errno| format!("map {}: {errno}", spec.name))?;
             maps.push(map);
         }
         let mut programs = Vec::new();
@@ -55,8 +56,17 @@ impl Kernel {
         let each = programs.iter().zip(&family.inputs);
         let runs = each.map(|(program, inputs)| inputs.iter().map(|it| run(program, it)).collect());
         let runs = runs.collect();
+        let failed = |errno: Errno| format!("its number: {errno}");
+        let numbers = Numbers {
+            maps: maps.iter().map(Map::id).collect::<Result<_, _>>().map_err(failed)?,
+            programs: programs
+                .iter()
+                .map(|program| Ok(program.info()?.id))
+                .collect::<Result<_, _>>()
+                .map_err(failed)?,
+        };
         let contents = object.maps.iter().zip(&maps).map(|(spec, map)| {
-            let entries = entries(spec, map, cpu);
+            let entries = entries(spec, map, cpu, &numbers);
             let entries = entries.map_err(|errno| format!("map {}: {errno}", spec.name))?;
             Ok(Contents { name: spec.name.clone(), entries })
         });
@@ -112,8 +122,9 @@ impl Drop for Pinned {
 }
 
 /// Makes a map and puts in what is there before programs are.
-fn make(spec: &MapSpec) -> Result<Map, Errno> {
-    let inner = spec.inner.as_deref().map(make).transpose()?;
+fn make(spec: &MapSpec, types: &Btf) -> Result<Map, Errno> {
+    let inner = spec.inner.as_deref().map(|inner| make(inner, types)).transpose()?;
+    let typed = (types, spec.btf_key_type_id, spec.btf_value_type_id);
     let map = Map::create(&MapAttr {
         name: &spec.name,
         map_type: spec.map_type.number(),
@@ -123,7 +134,7 @@ fn make(spec: &MapSpec) -> Result<Map, Errno> {
         flags: spec.flags.bits(),
         map_extra: spec.map_extra,
         inner: inner.as_ref(),
-        btf: None,
+        btf: (spec.btf_value_type_id != 0).then_some(typed),
         btf_vmlinux_value: 0,
     })?;
     for init in &spec.init {
@@ -171,15 +182,31 @@ fn run(program: &Program, input: &Input) -> Ran {
     }
 }
 
-/// What a map holds; of values of CPUs, that of this one. Records of ring buffers are not looked at:
-/// programs ask how much they take.
-fn entries(spec: &MapSpec, map: &Map, cpu: usize) -> Result<Option<Vec<RawEntry>>, Errno> {
+/// What a map holds; of values of CPUs, that of this one.
+fn entries(
+    spec: &MapSpec,
+    map: &Map,
+    cpu: usize,
+    numbers: &Numbers,
+) -> Result<Vec<RawEntry>, Errno> {
+    let values = |values: Vec<Vec<u8>>| values.into_iter().map(|value| (Vec::new(), value));
     #[expect(clippy::wildcard_enum_match_arm, reason = "families have few types of maps")]
     Ok(match spec.map_type {
         MapType::Queue | MapType::Stack => {
-            Some(std::iter::from_fn(|| map.take().ok()).map(|value| (Vec::new(), value)).collect())
+            values(std::iter::from_fn(|| map.take().ok()).collect()).collect()
         }
-        MapType::ProgArray | MapType::ArrayOfMaps | MapType::BloomFilter | MapType::Ringbuf => None,
+        MapType::Ringbuf => values(map.records()?).collect(),
+        MapType::BloomFilter => {
+            let mut found = Vec::new();
+            for value in bloom_questions() {
+                if map.may_have(&value)? {
+                    found.push((Vec::new(), value.to_vec()));
+                }
+            }
+            found
+        }
+        MapType::ProgArray => numbers.programs(map.entries()?),
+        MapType::ArrayOfMaps => numbers.maps(map.entries()?),
         _ => {
             let mut entries = map.entries()?;
             if matches!(spec.map_type, MapType::PercpuArray | MapType::PercpuHash) {
@@ -188,8 +215,11 @@ fn entries(spec: &MapSpec, map: &Map, cpu: usize) -> Result<Option<Vec<RawEntry>
                     *value = value.chunks(stride).nth(cpu).unwrap_or_default().to_vec();
                 }
             }
+            for (_, value) in &mut entries {
+                crate::family::forget_addresses(&spec.name, value);
+            }
             entries.sort();
-            Some(entries)
+            entries
         }
     })
 }

@@ -1,6 +1,7 @@
 //! Families of programs, run in every place that runs programs; what came of it, side by side.
 
 mod account;
+mod places;
 mod ours;
 #[cfg(target_os = "linux")]
 mod kernel;

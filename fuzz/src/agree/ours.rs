@@ -1,26 +1,26 @@
-//! Our engines: the interpreter, compiled code, and compiled code that is not optimised.
+//! Our engines: what comes of a family on each.
 
 use bpf_abi::map::{MapType, UpdateFlags};
-use bpf_runtime::{
-    Clock, EngineChoice, KernelBtf, LoadError, ManualClock, Map, Object, Program, RawEntry,
-    Runtime, TestRun,
-};
+use bpf_runtime::{LoadError, Map, Object, Program, RawEntry, TestRun};
 
-use bpf_verifier::LogOptions;
+use super::account::{Account, Contents, Numbers, Ran, bloom_questions};
+use super::places::{Loaded, OurPlace};
+use crate::family::{Family, Input, Types};
 
-use super::account::{Account, Contents, Ran};
-use crate::family::{Family, Input};
-
-/// How many instructions the verifier may walk.
-const MAX_INSNS: u32 = 10_000;
-
-/// Every engine, in runtimes of one CPU each.
+/// Every engine, in runtimes of one CPU each: the interpreter, compiled code, and compiled code that
+/// is not optimised; and by turns code from a cache and code that is compiled amid the runs.
 #[derive(Debug)]
 pub struct Engines {
     /// Programs do not count.
-    silent: Vec<(&'static str, Runtime)>,
+    silent: Places,
     /// They count their runs and tail calls.
-    counting: Vec<(&'static str, Runtime)>,
+    counting: Places,
+}
+
+#[derive(Debug)]
+struct Places {
+    always: Vec<OurPlace>,
+    by_turns: Vec<OurPlace>,
 }
 
 /// A family, loaded.
@@ -47,13 +47,13 @@ impl Engines {
     /// # Errors
     ///
     /// Returns an error if an engine cannot be had that this target has.
-    pub fn new() -> Result<Self, String> {
-        Ok(Self { silent: runtimes(false)?, counting: runtimes(true)? })
+    pub fn new(types: &Types) -> Result<Self, String> {
+        Ok(Self { silent: Places::new(types, false)?, counting: Places::new(types, true)? })
     }
 
-    /// The names of the engines.
+    /// The names of the places.
     pub fn names(&self) -> Vec<&'static str> {
-        self.silent.iter().map(|(name, _)| *name).collect()
+        self.silent.always.iter().chain(&self.silent.by_turns).map(|place| place.name).collect()
     }
 
     /// Takes the programs out of a family that are refused, and loads the others into the first engine.
@@ -62,11 +62,11 @@ impl Engines {
     ///
     /// Returns an error if it is not its programs that are at fault.
     pub fn accept(&self, family: &mut Family) -> Result<Accepted, String> {
-        let (_, runtime) = self.of(family).first().ok_or("there is no engine")?;
+        let place = self.of(family).always.first().ok_or("there is no engine")?;
         let mut refusals = Vec::new();
         loop {
-            let error = match load(runtime, family) {
-                Ok(object) => return Ok(Accepted { object, refusals }),
+            let error = match place.load(family) {
+                Ok(loaded) => return Ok(Accepted { object: loaded.object, refusals }),
                 Err(error) => error,
             };
             #[expect(clippy::wildcard_enum_match_arm, reason = "of others no program is the cause")]
@@ -93,16 +93,14 @@ impl Engines {
         family: &Family,
         first: Object,
     ) -> Result<Vec<(&'static str, Account)>, String> {
-        let mut first = Some(first);
-        let ran = self.of(family).iter().map(|(name, runtime)| {
-            let failed = |error: String| format!("{name}: {error}");
-            let object = match first.take() {
-                Some(object) => object,
-                None => {
-                    load(runtime, family).map_err(|error| failed(format!("{error}: {error:?}")))?
-                }
-            };
-            Ok((*name, account(&object, family).map_err(failed)?))
+        let mut first = Some(Loaded::new(first));
+        let places = self.of(family);
+        let turn = usize::try_from(family.seed / 4).unwrap_or(0);
+        let turn = turn.checked_rem(places.by_turns.len()).and_then(|at| places.by_turns.get(at));
+        let ran = places.always.iter().chain(turn).map(|place| {
+            let loaded = first.take().map_or_else(|| place.load_again(family), Ok)?;
+            let account = account(loaded, family);
+            Ok((place.name, account.map_err(|error| format!("{}: {error}", place.name))?))
         });
         ran.collect()
     }
@@ -123,44 +121,36 @@ impl Engines {
         Ok(all)
     }
 
-    fn of(&self, family: &Family) -> &[(&'static str, Runtime)] {
+    fn of(&self, family: &Family) -> &Places {
         if family.seed.is_multiple_of(4) { &self.counting } else { &self.silent }
     }
 }
 
-fn runtimes(count: bool) -> Result<Vec<(&'static str, Runtime)>, String> {
-    let has_jit = cfg!(all(target_arch = "x86_64", target_os = "linux"));
-    let choices = [
-        ("interpreter", EngineChoice::Interp, true),
-        ("jit", EngineChoice::Jit, true),
-        ("jit without optimisation", EngineChoice::Jit, false),
-    ];
-    let choices =
-        choices.into_iter().filter(|(_, choice, _)| has_jit || *choice != EngineChoice::Jit);
-    let built = choices.map(|(name, choice, optimize)| {
-        let builder = Runtime::builder().engine(choice).optimize(optimize).count(count);
-        let clock = Clock::Manual(ManualClock::new(1_000_000));
-        let runtime = builder.cpus(1).seed(1).clock(clock).kernel_btf(KernelBtf::None).build();
-        Ok((name, runtime.map_err(|error| format!("{name}: {error}"))?))
-    });
-    built.collect()
+impl Places {
+    fn new(types: &Types, count: bool) -> Result<Self, String> {
+        let always = OurPlace::always(types, count)?;
+        Ok(Self { always, by_turns: OurPlace::by_turns(types, count)? })
+    }
 }
 
-/// Loads a family. What takes the verifier long is given up: the time is better spent on others.
-fn load(runtime: &Runtime, family: &Family) -> Result<Object, LoadError> {
-    let mut open = runtime.open(family.object.clone());
-    let options = open.verifier();
-    options.log = LogOptions { level: 0, size: None };
-    options.max_insns = MAX_INSNS;
-    open.load()
-}
-
-fn account(object: &Object, family: &Family) -> Result<Account, String> {
-    let each = object.programs().iter().zip(&family.inputs);
-    let runs = each.map(|(program, inputs)| inputs.iter().map(|it| run(program, it)).collect());
-    let runs = runs.collect();
+fn account(mut loaded: Loaded, family: &Family) -> Result<Account, String> {
+    let all = family.inputs.iter().map(Vec::len).sum();
+    let mut done = 0;
+    let mut runs = Vec::new();
+    for at in 0..loaded.object.programs().len() {
+        let mut of_program = Vec::new();
+        for input in family.inputs.get(at).into_iter().flatten() {
+            loaded.before(done, all);
+            if let Some(program) = loaded.object.programs().get(at) {
+                of_program.push(run(program, input));
+            }
+            done += 1;
+        }
+        runs.push(of_program);
+    }
+    let object = &loaded.object;
     let counters = object.programs().iter().map(Program::counters).collect();
-    Ok(Account { runs, maps: contents(object)?, counters })
+    Ok(Account { runs, maps: contents(object, family)?, counters })
 }
 
 fn run(program: &Program, input: &Input) -> Ran {
@@ -184,33 +174,50 @@ fn run(program: &Program, input: &Input) -> Ran {
     }
 }
 
-fn contents(object: &Object) -> Result<Vec<Contents>, String> {
-    let all = object.maps().map(|(name, map)| {
-        let entries = entries(map).map_err(|error| format!("map {name}: {error}"))?;
+fn contents(object: &Object, family: &Family) -> Result<Vec<Contents>, String> {
+    let numbers = Numbers {
+        maps: object.maps().map(|(_, map)| map.id().0).collect(),
+        programs: object.programs().iter().map(|program| program.info().id.0).collect(),
+    };
+    let all = object.maps().zip(&family.object.maps).map(|((name, map), spec)| {
+        if name != spec.name {
+            return Err(format!("map {name} is where {} should be", spec.name));
+        }
+        let entries = entries(map, &numbers).map_err(|error| format!("map {name}: {error}"))?;
         Ok(Contents { name: name.to_owned(), entries })
     });
     all.collect()
 }
 
 /// What a map holds; takes out what can only be looked at so.
-fn entries(map: &Map) -> Result<Option<Vec<RawEntry>>, bpf_runtime::Error> {
+fn entries(map: &Map, numbers: &Numbers) -> Result<Vec<RawEntry>, bpf_runtime::Error> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "families have few types of maps")]
     Ok(match map.map_type() {
         MapType::Queue | MapType::Stack => {
             let take = || map.raw().host().lookup_and_delete(&[], UpdateFlags::empty()).ok();
-            Some(std::iter::from_fn(take).map(|value| (Vec::new(), value)).collect())
+            std::iter::from_fn(take).map(|value| (Vec::new(), value)).collect()
         }
         MapType::Ringbuf => {
             let mut records = Vec::new();
             map.ring_buffer()?.consume(|record| records.push((Vec::new(), record.to_vec())));
-            Some(records)
+            records
         }
-        // Programs and maps in maps have numbers; whether values are in a filter programs ask.
-        MapType::ProgArray | MapType::ArrayOfMaps | MapType::BloomFilter => None,
+        MapType::BloomFilter => {
+            let mut found = Vec::new();
+            for value in bloom_questions() {
+                let mut out = value;
+                if map.raw().peek(&mut out).is_ok() {
+                    found.push((Vec::new(), value.to_vec()));
+                }
+            }
+            found
+        }
+        MapType::ProgArray => numbers.programs(map.entries()?),
+        MapType::ArrayOfMaps => numbers.maps(map.entries()?),
         _ => {
             let mut entries = map.entries()?;
             entries.sort();
-            Some(entries)
+            entries
         }
     })
 }

@@ -2,6 +2,7 @@
 
 use bpf_abi::map::{MapFlags, MapInit, MapInitValue, MapSpec, MapType};
 
+use super::types::Values;
 use crate::random::Random;
 
 /// One value of 128 bytes that programs address: what they leave behind.
@@ -35,8 +36,13 @@ pub(super) const INNER: [usize; 2] = [13, 14];
 /// Values of eight bytes a CPU, by keys of four.
 pub(super) const PERCPU_HASH: usize = 15;
 
+/// Four values of 24 bytes, sixteen of them and then a lock.
+pub(super) const LOCKED: usize = 16;
+/// One value that owns objects.
+pub(super) const OWNER: usize = 17;
+
 /// The maps, in the order of their places, with contents.
-pub(super) fn specs(random: &mut Random) -> Vec<MapSpec> {
+pub(super) fn specs(random: &mut Random, values: &Values) -> Vec<MapSpec> {
     use MapType as T;
     let mut specs = vec![
         MapSpec::new("out", T::Array, 4, 128, 1),
@@ -55,7 +61,13 @@ pub(super) fn specs(random: &mut Random) -> Vec<MapSpec> {
         MapSpec::new("inner0", T::Array, 4, 16, 4),
         MapSpec::new("inner1", T::Array, 4, 16, 4),
         MapSpec::new("percpu_hash", T::PercpuHash, 4, 8, 8),
+        MapSpec::new("locked", T::Array, 4, 24, 4),
+        MapSpec::new("owner", T::Array, 4, 48, 1),
     ];
+    for (map, value) in [(LOCKED, values.locked), (OWNER, values.owner)] {
+        specs[map].btf_key_type_id = values.number.0;
+        specs[map].btf_value_type_id = value.0;
+    }
     specs[CONSTANT].flags = MapFlags::RDONLY_PROG;
     specs[CONSTANT].frozen = true;
     // Every bloom filter gives the same answers.
@@ -90,6 +102,13 @@ pub(super) fn specs(random: &mut Random) -> Vec<MapSpec> {
         specs[OUTER].init.push(MapInit { key: slot.to_le_bytes().to_vec(), value });
     }
     specs
+}
+
+/// Lists show as addresses in the kernel: takes them out of a value of this map.
+pub(crate) fn forget_addresses(map: &str, value: &mut [u8]) {
+    if map == "owner" {
+        value[8..24].fill(0);
+    }
 }
 
 fn entry(key: &[u8], value: Vec<u8>) -> MapInit {

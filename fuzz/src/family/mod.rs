@@ -5,6 +5,8 @@
 //! they tail-call each other and themselves; nothing that they see depends on the host. A family
 //! comes from a seed and nothing else.
 
+mod topic;
+mod types;
 mod maps;
 mod input;
 mod write;
@@ -14,14 +16,17 @@ use std::sync::Arc;
 use bpf_abi::map::{MapInit, MapInitValue, MapSpec};
 use bpf_abi::prog::{AttachType, ProgType};
 use bpf_abi::spec::{InfoBlob, ObjectSpec, ProgramSpec};
-use bpf_btf::{Btf, Builder, FuncLinkage, TypeId};
 use bpf_isa::Slot;
 use bpf_isa::opcode::{imm_source, whole};
 
 pub use input::Input;
+pub(crate) use maps::forget_addresses;
+pub use types::Types;
+pub(crate) use write::EDGES;
 pub use write::Uses;
 
 use crate::random::Random;
+use topic::Topic;
 
 /// How many slots the program array has.
 const SLOTS: usize = 6;
@@ -59,51 +64,11 @@ impl Kind {
     }
 }
 
-/// The types that programs with several functions come with.
-#[derive(Clone, Debug)]
-pub struct Types {
-    btf: Arc<Btf>,
-    main: TypeId,
-    local: TypeId,
-    /// Global functions with one to five numbers.
-    global: [TypeId; 5],
-}
-
-impl Default for Types {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Types {
-    /// The types; every call makes the same.
-    ///
-    /// # Panics
-    ///
-    /// Panics if they do not hold together.
-    pub fn new() -> Self {
-        let mut types = Builder::new();
-        let int = types.int("int", 4, true);
-        let long = types.int("u64", 8, false);
-        let anything = types.ptr(TypeId(0));
-        let proto = types.proto(int, &[("ctx", anything)]);
-        let main = types.func("main", proto, FuncLinkage::Global);
-        let names = ["a", "b", "c", "d", "e"];
-        let params = names.map(|name| (name, long));
-        let proto = types.proto(int, &params);
-        let local = types.func("local", proto, FuncLinkage::Static);
-        let global = [1, 2, 3, 4, 5].map(|count| {
-            let proto = types.proto(int, &params[..count]);
-            types.func(&format!("global{count}"), proto, FuncLinkage::Global)
-        });
-        let btf = Arc::new(types.finish().expect("the types hold together"));
-        Self { btf, main, local, global }
-    }
-
-    /// The types as they are handed to the kernel.
-    pub fn encode(&self) -> Vec<u8> {
-        self.btf.encode()
-    }
+/// What is settled before a family's programs are written.
+struct About<'a> {
+    kind: Kind,
+    topic: Topic,
+    types: &'a Types,
 }
 
 /// The family of a seed.
@@ -119,20 +84,18 @@ pub fn family(seed: u64, types: &Types) -> Family {
         Kind::SocketFilter,
         Kind::CgroupSkb,
     ]);
+    let topic = Topic::of(seed, kind, types.kernel.as_deref());
+    let about = About { kind, topic, types };
     let count = random.pick(&[3, 4, 4, 5]);
     let (mut programs, mut uses, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..count {
-        let written = write::program(&mut random, kind, number);
+        let written = write::program(&mut random, &about, number);
         let mut spec = ProgramSpec::new(&name(number), kind.prog_type(), written.slots);
         spec.expected_attach_type = Some(AttachType::CgroupInetIngress);
         if !written.functions.is_empty() {
             spec.btf = Some(Arc::clone(&types.btf));
             let records = written.functions.iter().flat_map(|(start, what)| {
-                let ty = match what {
-                    write::FunctionType::Main => types.main,
-                    write::FunctionType::Local => types.local,
-                    write::FunctionType::Global(params) => types.global[params - 1],
-                };
+                let ty = types.of(*what, kind);
                 [*start, ty.0]
             });
             let bytes = records.flat_map(u32::to_le_bytes).collect();
@@ -142,7 +105,7 @@ pub fn family(seed: u64, types: &Types) -> Family {
         uses.push(written.uses);
         inputs.push((0..2).map(|_| Input::new(&mut random, kind)).collect());
     }
-    let mut specs = maps::specs(&mut random);
+    let mut specs = maps::specs(&mut random, &types.values);
     for slot in 0..SLOTS {
         if random.chance(70) {
             let key = u32::try_from(slot).unwrap_or(0).to_le_bytes().to_vec();
@@ -234,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_seed_makes_one_family_and_other_seeds_others() {
-        let types = Types::new();
+        let types = Types::new(None);
         let insns = |seed| -> Vec<Vec<Slot>> {
             let family = family(seed, &types);
             family.object.programs.into_iter().map(|program| program.insns).collect()
@@ -245,7 +208,7 @@ mod tests {
 
     #[test]
     fn every_map_is_named_where_it_stands() {
-        let types = Types::new();
+        let types = Types::new(None);
         for seed in 0..50 {
             let family = family(seed, &types);
             let maps = family.object.maps.len();
@@ -258,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_taken_out_stands_nowhere() {
-        let mut family = family(3, &Types::new());
+        let mut family = family(3, &Types::new(None));
         family.remove("p0");
         let mut inits = family.object.maps.iter().flat_map(|map| &map.init);
         assert!(inits.all(|init| init.value != MapInitValue::Program("p0".to_owned())));

@@ -46,10 +46,10 @@ impl Function<'_> {
             self.frame.join(&after);
         }
         let skips = i16::from(!other.is_empty() && !leaves);
-        self.put(slot_to(slot, Self::over(&body, skips)));
+        self.put(slot_to(slot, op::over(&body, skips)));
         self.code.extend(body);
         if skips == 1 {
-            self.put(op::jump(Self::over(&other, 0)));
+            self.put(op::jump(op::over(&other, 0)));
         }
         self.code.extend(other);
     }
@@ -99,10 +99,10 @@ impl Function<'_> {
         without.debts = without.debts.saturating_sub(u32::from(owned));
         self.frame.join(&without);
         if self.random.chance(80) {
-            self.put(op::jump_if(class, op::EQ, reg, 0, Self::over(&body, 0)));
+            self.put(op::jump_if(class, op::EQ, reg, 0, op::over(&body, 0)));
         } else {
             self.put(op::jump_if(class, op::NE, reg, 0, 1));
-            self.put(op::jump(Self::over(&body, 0)));
+            self.put(op::jump(op::over(&body, 0)));
         }
         self.code.extend(body);
     }
@@ -149,7 +149,7 @@ impl Function<'_> {
         let body = self.body(Some(counter));
         self.hold(counter, Held::Number);
         let step = self.random.pick(&[1, 1, 1, 2]);
-        let back = -Self::over(&body, 2);
+        let back = -op::over(&body, 2);
         self.code.extend(body);
         self.put(op::add(counter, step));
         let most = if self.in_loop { 3 } else { self.random.pick(&[2, 3, 4, 8, 16]) };
@@ -172,7 +172,7 @@ impl Function<'_> {
 
     fn may_goto(&mut self) {
         let body = self.body(None);
-        let over = Self::over(&body, 1);
+        let over = op::over(&body, 1);
         self.put(op::slot(bpf_isa::opcode::whole::MAY_GOTO, 0, 0, over, 0));
         self.code.extend(body);
         self.put(op::jump(-over - 1));
@@ -211,8 +211,8 @@ impl Function<'_> {
         let value = self.frame.clone();
         let body = self.body(None);
         self.frame.join(&value);
-        let body_len = Self::over(&body, 1);
-        let step_len = Self::over(&step, 1);
+        let body_len = op::over(&body, 1);
+        let step_len = op::over(&step, 1);
         step.push(Op::Slot(op::jump_if(JMP, op::EQ, 0, 0, body_len)));
         self.code.extend(step);
         self.code.extend(body);

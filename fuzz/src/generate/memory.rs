@@ -456,7 +456,7 @@ impl Function<'_> {
             }
         });
         self.frame.join(&before);
-        let over = Self::over(&body, 0);
+        let over = op::over(&body, 0);
         let (dst, src) = if left { (probe, limit) } else { (limit, probe) };
         if taken {
             self.put(op::jump_if_reg(class, condition, dst, src, 1));

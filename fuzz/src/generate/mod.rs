@@ -271,8 +271,7 @@ impl Function<'_> {
 
     /// Two slots: a wide immediate.
     fn put_wide(&mut self, dst: u8, src: u8, low: i32, high: i32) {
-        self.put(op::slot(bpf_isa::opcode::whole::LOAD_IMM64, dst, src, 0, low));
-        self.put(op::slot(0, 0, 0, 0, high));
+        self.code.extend(op::wide(dst, src, low, high).map(Op::Slot));
     }
 
     /// What `make` makes, apart from what there is.
@@ -282,11 +281,6 @@ impl Function<'_> {
         make(self);
         self.depth -= 1;
         std::mem::replace(&mut self.code, before)
-    }
-
-    /// A distance of a jump over this code.
-    fn over(code: &[Op], more: i16) -> i16 {
-        i16::try_from(op::len(code)).unwrap_or(0).saturating_add(more)
     }
 
     fn held(&self, reg: u8) -> Held {

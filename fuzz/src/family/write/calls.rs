@@ -7,11 +7,13 @@ use crate::op::{self, Op};
 impl Writer<'_> {
     /// A call of a function further down, or of a helper that only computes.
     pub(super) fn call(&mut self) {
-        let may = |role: &Role| self.role().has_context() || !role.has_context();
+        let has_context = self.role().has_context();
+        let may = |role: &Role| has_context || !role.needs_context();
         let found: Vec<usize> = (self.function + 1..self.plan.roles.len())
             .filter(|function| may(&self.plan.roles[*function]))
             .collect();
-        if found.is_empty() {
+        // A function that is called may end in a tail call, which leaves nothing to give back.
+        if found.is_empty() || self.owes > 0 && self.plan.tail_calls {
             self.checksum();
             return;
         }
@@ -23,6 +25,15 @@ impl Writer<'_> {
     pub(super) fn call_number(&mut self, function: usize) {
         match self.plan.roles[function].clone() {
             Role::Main => return,
+            Role::Less => {
+                self.add_to_tree(function);
+                return;
+            }
+            Role::Typed(signature) => {
+                self.numbers(2);
+                self.typed_argument(signature);
+                self.uses |= Uses::ARGUMENTS;
+            }
             Role::Loop | Role::Each => {
                 self.call_back(function);
                 return;
@@ -80,6 +91,14 @@ impl Writer<'_> {
                 self.stack_address(reg, AREA + 8 * word);
                 self.hold(reg, Held::Frame(16));
             }
+            Param::Packet | Param::PacketEnd => {
+                let (home, ends) = (self.home, self.ends());
+                let first = param == Param::Packet;
+                let field = ends.map_or(0, |ends| if first { ends.data } else { ends.end });
+                self.put(op::load(4, reg, home, field));
+                self.hold(reg, Held::Nothing);
+                self.uses |= Uses::ARGUMENTS | Uses::PACKETS;
+            }
             Param::Value => {
                 let off = 8 * i32::try_from(self.random.below(12)).unwrap_or(0);
                 self.put_wide(reg, 2, map(place::OUT), off);
@@ -108,10 +127,10 @@ impl Writer<'_> {
     pub(super) fn tail_call(&mut self) {
         let in_place = match self.role() {
             Role::Main => true,
-            Role::Local(_) => self.function == 1,
-            Role::Global(_) | Role::Loop | Role::Each => false,
+            Role::Local(_) | Role::Typed(_) => self.function == 1,
+            Role::Global(_) | Role::Loop | Role::Each | Role::Less => false,
         };
-        if !in_place || !self.plan.tail_calls {
+        if !in_place || !self.plan.tail_calls || self.owes > 0 {
             return;
         }
         let index = if self.random.chance(50) {

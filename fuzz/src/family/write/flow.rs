@@ -42,7 +42,7 @@ impl Writer<'_> {
         }
         let before = self.state.clone();
         let statements = 1 + self.random.below(2);
-        let leaves = self.random.chance(10);
+        let leaves = self.random.chance(10) && self.owes == 0;
         let body = self.apart(|writer| {
             writer.statements(statements);
             if leaves {
@@ -59,10 +59,10 @@ impl Writer<'_> {
             self.state.join(&after);
         }
         let skips = i16::from(!other.is_empty() && !leaves);
-        self.put(to(condition, Self::over(&body, skips)));
+        self.put(to(condition, op::over(&body, skips)));
         self.code.extend(body);
         if skips == 1 {
-            let over = Self::over(&other, 0);
+            let over = op::over(&other, 0);
             if self.random.chance(20) {
                 self.put(op::slot(JUMP_FAR, 0, 0, 0, i32::from(over)));
             } else {
@@ -100,17 +100,17 @@ impl Writer<'_> {
             writer.hold(reg, held);
             body(writer);
         });
-        if self.random.chance(25) {
+        if self.random.chance(25) && self.owes == 0 {
             let inside = std::mem::replace(&mut self.state, before);
             let give_up = self.apart(Self::leave);
-            self.put(op::jump_if(JMP, op::NE, reg, 0, Self::over(&give_up, 0)));
+            self.put(op::jump_if(JMP, op::NE, reg, 0, op::over(&give_up, 0)));
             self.code.extend(give_up);
             self.code.extend(body);
             self.state = inside;
             return;
         }
         self.state.join(&before);
-        self.put(op::jump_if(JMP, op::EQ, reg, 0, Self::over(&body, 0)));
+        self.put(op::jump_if(JMP, op::EQ, reg, 0, op::over(&body, 0)));
         self.code.extend(body);
     }
 
@@ -153,7 +153,7 @@ impl Writer<'_> {
         let class = self.random.pick(&[JMP, JMP, JMP32]);
         self.put(op::set(counter, if down { most } else { 0 }));
         let body = self.body(counter);
-        let back = -Self::over(&body, 2);
+        let back = -op::over(&body, 2);
         self.code.extend(body);
         self.put(op::add(counter, if down { -1 } else { 1 }));
         let condition = self.random.below(3);
@@ -179,8 +179,8 @@ impl Writer<'_> {
         }
         self.put(op::alu(ALU64, op::AND, counter, mask));
         let body = self.body(counter);
-        self.put(op::slot(whole::MAY_GOTO, 0, 0, Self::over(&body, 2), 0));
-        let back = -Self::over(&body, 3);
+        self.put(op::slot(whole::MAY_GOTO, 0, 0, op::over(&body, 2), 0));
+        let back = -op::over(&body, 3);
         self.code.extend(body);
         self.put(op::add(counter, -1));
         self.put(op::jump_if(JMP, 0x60, counter, 0, back));

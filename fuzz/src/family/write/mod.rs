@@ -13,11 +13,13 @@ mod packet;
 mod flow;
 mod calls;
 mod maps;
+mod topics;
 
 use bitflags::bitflags;
 use bpf_isa::Slot;
 
-use super::{Kind, maps as place};
+use super::topic::Topic;
+use super::{About, Kind, Types, maps as place};
 use crate::op::{self, ALU64, FP, Op};
 use crate::random::Random;
 use state::{Held, State};
@@ -52,6 +54,22 @@ bitflags! {
         const SPILLS = 1 << 11;
         /// It loads from packets as classic programs do.
         const LEGACY = 1 << 12;
+        /// It has dynptrs.
+        const DYNPTRS = 1 << 13;
+        /// It has loops over iterators.
+        const ITERATORS = 1 << 14;
+        /// It takes locks, or has sections that nothing may interrupt.
+        const SECTIONS = 1 << 15;
+        /// It allocates objects, or takes them out of lists and trees.
+        const OBJECTS = 1 << 16;
+        /// It throws exceptions.
+        const EXCEPTIONS = 1 << 17;
+        /// It calls functions with memory, contexts or packets.
+        const ARGUMENTS = 1 << 18;
+        /// It loads or stores parts of fields of the context, or fields of its socket.
+        const FIELDS = 1 << 19;
+        /// What programs do that call no kernel functions.
+        const OF_ANY_KERNEL = Self::ARGUMENTS.bits() | Self::FIELDS.bits() | 0x1fff;
     }
 }
 
@@ -70,6 +88,17 @@ pub(super) enum FunctionType {
     Local,
     /// With so many numbers.
     Global(usize),
+    Typed(Signature),
+}
+
+/// What a global function is called with, before a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signature {
+    /// Sixteen bytes, or null.
+    Memory,
+    /// Sixteen bytes.
+    NotNull,
+    Context,
 }
 
 /// An argument of a static function.
@@ -81,6 +110,9 @@ enum Param {
     Frame,
     /// The value of a map.
     Value,
+    /// Where the packet begins; first of all, and the next is where it ends.
+    Packet,
+    PacketEnd,
 }
 
 /// What a function is for.
@@ -93,15 +125,27 @@ enum Role {
     Loop,
     /// Called for each value of an array.
     Each,
+    /// Global, with more than numbers.
+    Typed(Signature),
+    /// Says which of two objects comes first in a tree.
+    Less,
 }
 
 impl Role {
+    /// Whether who calls it must have the context.
+    fn needs_context(&self) -> bool {
+        let has_packet =
+            matches!(self, Self::Local(params) if params.first() == Some(&Param::Packet));
+        self.has_context() || has_packet
+    }
+
     /// Whether it is called with the context.
     fn has_context(&self) -> bool {
         match self {
             Self::Main => true,
             Self::Local(params) => params.first() == Some(&Param::Context),
-            Self::Global(_) | Self::Loop | Self::Each => false,
+            Self::Typed(signature) => *signature == Signature::Context,
+            Self::Global(_) | Self::Loop | Self::Each | Self::Less => false,
         }
     }
 }
@@ -110,7 +154,7 @@ impl Role {
 const SHARED: u8 = 32;
 
 /// Numbers that sit at edges.
-const EDGES: [i32; 24] = [
+pub(crate) const EDGES: [i32; 24] = [
     0,
     1,
     2,
@@ -138,14 +182,17 @@ const EDGES: [i32; 24] = [
 ];
 
 /// Writes a program: the family's so-manieth.
-pub(super) fn program(random: &mut Random, kind: Kind, number: usize) -> Written {
-    let roles = roles(random);
+pub(super) fn program(random: &mut Random, about: &About<'_>, number: usize) -> Written {
+    let mut roles = roles(random);
+    topics::change_roles(random, about, &mut roles);
     let has_callbacks = roles.iter().any(|role| matches!(role, Role::Loop | Role::Each));
     let plan = Plan {
-        kind,
+        kind: about.kind,
+        topic: about.topic,
+        types: about.types,
         program: number,
         // Both in one program are seldom, since such a program is not put to the kernel.
-        tail_calls: !has_callbacks || random.chance(10),
+        tail_calls: (!has_callbacks || random.chance(10)) && about.topic.allows_tail_calls(number),
         roles,
     };
     let mut uses = Uses::empty();
@@ -159,6 +206,7 @@ pub(super) fn program(random: &mut Random, kind: Kind, number: usize) -> Written
             depth: 0,
             // What a helper calls is called many times.
             loops: u32::from(matches!(plan.roles[function], Role::Loop | Role::Each)),
+            owes: 0,
             home: random.pick(&[6, 6, 6, 7, 8, 9]),
             uses: Uses::empty(),
             random: &mut *random,
@@ -173,8 +221,9 @@ pub(super) fn program(random: &mut Random, kind: Kind, number: usize) -> Written
     for (role, code) in plan.roles.iter().zip(&functions) {
         let what = match role {
             Role::Main => FunctionType::Main,
-            Role::Local(_) | Role::Loop | Role::Each => FunctionType::Local,
+            Role::Local(_) | Role::Loop | Role::Each | Role::Less => FunctionType::Local,
             Role::Global(params) => FunctionType::Global(*params),
+            Role::Typed(signature) => FunctionType::Typed(*signature),
         };
         starts.push((u32::try_from(at).unwrap_or(u32::MAX), what));
         at += op::len(code);
@@ -215,8 +264,10 @@ fn roles(random: &mut Random) -> Vec<Role> {
 }
 
 /// What is settled before a program is written.
-struct Plan {
+struct Plan<'a> {
     kind: Kind,
+    topic: Topic,
+    types: &'a Types,
     /// Which one of the family it is.
     program: usize,
     /// Whether it may have tail calls.
@@ -226,7 +277,7 @@ struct Plan {
 
 /// A function being written.
 struct Writer<'a> {
-    plan: &'a Plan,
+    plan: &'a Plan<'a>,
     function: usize,
     state: State,
     code: Vec<Op>,
@@ -234,6 +285,8 @@ struct Writer<'a> {
     depth: u32,
     /// How many loops the statement is in.
     loops: u32,
+    /// How much is held that must be given back: meanwhile the function does not end.
+    owes: u32,
     /// The register that keeps the context.
     home: u8,
     uses: Uses,
@@ -246,11 +299,15 @@ impl Writer<'_> {
     }
 
     fn write(&mut self) {
+        if *self.role() == Role::Less {
+            self.compare_objects();
+            return;
+        }
         self.begin();
         let most = match self.role() {
             Role::Main => 7,
-            Role::Local(_) | Role::Global(_) => 4,
-            Role::Loop | Role::Each => 2,
+            Role::Local(_) | Role::Global(_) | Role::Typed(_) => 4,
+            Role::Loop | Role::Each | Role::Less => 2,
         };
         let statements = usize::from(*self.role() == Role::Main) * 2 + 1 + self.random.below(most);
         self.statements(statements);
@@ -277,6 +334,7 @@ impl Writer<'_> {
                     Param::Context => Held::Context,
                     Param::Frame => Held::Frame(16),
                     Param::Value => Held::Value(32),
+                    Param::Packet | Param::PacketEnd => Held::Nothing,
                 })
                 .collect(),
             Role::Global(params) => vec![Held::Number; *params],
@@ -284,6 +342,10 @@ impl Writer<'_> {
             Role::Each => {
                 vec![Held::Nothing, Held::Constant(4), Held::Value(32), Held::Frame(SHARED)]
             }
+            Role::Typed(Signature::Memory) => vec![Held::Nothing, Held::Number],
+            Role::Typed(Signature::NotNull) => vec![Held::Value(16), Held::Number],
+            Role::Typed(Signature::Context) => vec![Held::Context, Held::Number],
+            Role::Less => Vec::new(),
         };
         for (reg, held) in (1..).zip(&held) {
             self.hold(reg, *held);
@@ -304,6 +366,7 @@ impl Writer<'_> {
         if *self.role() == Role::Main {
             self.count(self.plan.program);
         }
+        self.look_into_arguments();
     }
 
     /// Adds one to a word of the counts.
@@ -330,6 +393,10 @@ impl Writer<'_> {
     }
 
     fn statement(&mut self) {
+        if self.plan.topic != Topic::None && self.random.chance(30) {
+            self.topical();
+            return;
+        }
         match self.random.below(100) {
             0..22 => self.arithmetic(),
             22..32 => self.stack(),
@@ -369,7 +436,9 @@ impl Writer<'_> {
                     self.put(op::alu(ALU64, 0x70, 0, 63));
                 }
             }
-            Role::Main | Role::Local(_) | Role::Global(_) => self.put(op::copy(0, from)),
+            Role::Main | Role::Local(_) | Role::Global(_) | Role::Typed(_) | Role::Less => {
+                self.put(op::copy(0, from));
+            }
         }
         self.put(op::exit());
     }
@@ -398,8 +467,7 @@ impl Writer<'_> {
 
     /// Two slots: a wide immediate.
     fn put_wide(&mut self, dst: u8, src: u8, low: i32, high: i32) {
-        self.put(op::slot(bpf_isa::opcode::whole::LOAD_IMM64, dst, src, 0, low));
-        self.put(op::slot(0, 0, 0, 0, high));
+        self.code.extend(op::wide(dst, src, low, high).map(Op::Slot));
     }
 
     /// What `make` makes, apart from what there is.
@@ -409,11 +477,6 @@ impl Writer<'_> {
         make(self);
         self.depth -= 1;
         std::mem::replace(&mut self.code, before)
-    }
-
-    /// The distance of a jump over this code and so many slots more.
-    fn over(code: &[Op], more: i16) -> i16 {
-        i16::try_from(op::len(code)).unwrap_or(0).saturating_add(more)
     }
 }
 

@@ -5,14 +5,14 @@ use super::{Kind, Uses, Writer};
 use crate::op::{self, ADD, ALU64, FP, JMP};
 
 /// Where a context keeps the addresses of the packet.
-struct Ends {
-    data: i16,
-    end: i16,
+pub(super) struct Ends {
+    pub(super) data: i16,
+    pub(super) end: i16,
     meta: i16,
 }
 
 impl Writer<'_> {
-    const fn ends(&self) -> Option<Ends> {
+    pub(super) const fn ends(&self) -> Option<Ends> {
         match self.plan.kind {
             Kind::Xdp => Some(Ends { data: 0, end: 4, meta: 8 }),
             Kind::SchedCls => Some(Ends { data: 76, end: 80, meta: 140 }),
@@ -74,17 +74,17 @@ impl Writer<'_> {
             }
         });
         let how = self.random.below(4);
-        let leaves = self.random.chance(15);
+        let leaves = self.random.chance(15) && self.owes == 0;
         if leaves {
             // Too short a packet ends the function; what follows knows that it is there.
             let inside = std::mem::replace(&mut self.state, before);
             let give_up = self.apart(Self::leave);
-            self.put(Self::is_inside(how, after, limit, Self::over(&give_up, 0)));
+            self.put(Self::is_inside(how, after, limit, op::over(&give_up, 0)));
             self.code.extend(give_up);
             self.code.extend(body);
             self.state = inside;
         } else {
-            self.put(Self::is_outside(how, after, limit, Self::over(&body, 0)));
+            self.put(Self::is_outside(how, after, limit, op::over(&body, 0)));
             self.code.extend(body);
             self.state.join(&before);
         }
@@ -177,7 +177,7 @@ impl Writer<'_> {
     /// A load from the packet as classic programs do it: bytes that are not there end the program.
     pub(super) fn legacy_load(&mut self) {
         let may = matches!(self.plan.kind, Kind::SocketFilter | Kind::SchedCls);
-        if !may || self.held(6) != Held::Context || self.function != 0 {
+        if !may || self.held(6) != Held::Context || self.function != 0 || self.owes > 0 {
             return;
         }
         let size: u8 = self.random.pick(&[0x10, 0x08, 0x00]);

@@ -12,6 +12,11 @@ pub(super) const AREA_LEN: u8 = 56;
 /// Where keys are made.
 pub(super) const KEY: i16 = -96;
 
+/// Where iterators, flags and buffers are, in families that are about more.
+pub(super) const MORE: i16 = -144;
+/// Where dynptrs are.
+pub(super) const DYNPTRS: [i16; 2] = [-112, -128];
+
 /// What a register holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
