@@ -1,6 +1,7 @@
 //! Program types of the host's own: contexts, helpers, results, on both engines.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -156,10 +157,21 @@ fn programs_of_one_type_are_not_called_as_another_nor_chained_with_it() {
         .register()
         .unwrap();
     let syscalls = object(&runtime, "examples/syscalls.bpf.o").unwrap();
+    let error = syscalls.program("sys_read").unwrap().packet(&[0; 64]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a packet for a program of the host's own type \"syscall_filter\" is not supported"
+    );
+    let linux = object(&runtime, "examples/chain.bpf.o").unwrap();
+    let error = lines.program(&linux, "count").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "program type \"line_filter\": program \"count\" in section \"xdp\" is of Linux's type xdp"
+    );
     let error = lines.program(&syscalls, "sys_read").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "program type \"line_filter\": program \"sys_read\" in section \"syscall_filter/read\" is of another type"
+        "program type \"line_filter\": program \"sys_read\" in section \"syscall_filter/read\" is of type \"syscall_filter\""
     );
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut open = runtime.open_file(root.join("tests/objects/own_types.bpf.o")).unwrap();
@@ -193,6 +205,7 @@ fn a_type_that_cannot_be_says_why() {
     let builder = || runtime.program_type::<Line>("line_filter");
     let wrong = [
         (runtime.program_type::<Line>("a/b"), "it is no name of a section"),
+        (builder().returns(RangeInclusive::new(5, 2)), "programs can return nothing from 5..=2"),
         (builder().writable("lenght"), "the context has no field \"lenght\""),
         (builder().helper(999, "f", || ()), "helper \"f\" has number 999, not one from 1000 on"),
         (

@@ -96,8 +96,12 @@ impl<T: Plain> ProgramType<T> {
         if program.object.own.as_ref().is_some_and(is_ours) {
             return Ok(OwnProgram::new(program, Arc::clone(&self.object)));
         }
-        let reason =
-            format!("program {name:?} in section {:?} is of another type", program.spec().section);
+        let section = &program.spec().section;
+        let other = match &program.object.own {
+            Some(own) => format!("type {:?}", own.name),
+            None => format!("Linux's type {}", program.prog_type()),
+        };
+        let reason = format!("program {name:?} in section {section:?} is of {other}");
         Err(Error::ProgramType { name: self.object.name.clone(), reason })
     }
 }
@@ -121,6 +125,11 @@ struct OwnHelper {
 }
 
 impl TypeObject {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The contract of a helper that programs of this type may call.
     pub(crate) fn helper(&self, id: u32) -> Option<&'static HelperProto> {
         if let Some(own) = self.helpers.iter().find(|own| own.proto.id == id) {
@@ -257,7 +266,8 @@ impl<T: Plain> TypeBuilder<T> {
     /// # Errors
     ///
     /// Returns an error if the runtime has a type of this name, if it is no name of a section, if the
-    /// context is too large or has no such field, or if a helper's number is taken or too small.
+    /// context is too large or has no such field, if no result is allowed, or if a helper's number is
+    /// taken or too small.
     pub fn register(self) -> Result<ProgramType<T>, Error> {
         self.check().map_err(|reason| Error::ProgramType { name: self.name.clone(), reason })?;
         let context = self.table();
@@ -290,6 +300,9 @@ impl<T: Plain> TypeBuilder<T> {
     fn check(&self) -> Result<(), String> {
         if self.name.is_empty() || self.name.contains('/') {
             return Err("it is no name of a section".to_owned());
+        }
+        if let Some(range) = self.returns.as_ref().filter(|range| range.is_empty()) {
+            return Err(format!("programs can return nothing from {range:?}"));
         }
         if T::SIZE > MAX_CONTEXT {
             return Err(format!("the context has {} bytes, more than {MAX_CONTEXT}", T::SIZE));

@@ -133,6 +133,10 @@ impl Program {
     /// Returns an error if programs of this type are not called with packets, or if the bytes are
     /// too short for the headers that they must have.
     pub fn packet(&self, bytes: &[u8]) -> Result<Packet, Error> {
+        if let Some(own) = &self.object.own {
+            let what = format!("a packet for a program of the host's own type {:?}", own.name());
+            return Err(Error::Unsupported(what));
+        }
         let mut packet = Packet::new(&self.runtime, self.prog_type())?;
         packet.set(bytes)?;
         Ok(packet)
