@@ -209,12 +209,12 @@ fn stores_of_shared_memory_do_not_change_their_order() {
     let insns = [
         store_imm(Size::W, Reg::R1, 0, 1),
         store_imm(Size::W, Reg::R1, 8, 2),
-        store_imm(Size::W, Reg::R1, 4, 3),
+        store_imm(Size::W, Reg::R1, 4, 0),
         mov_imm(Reg::R0, 0),
         Insn::Exit,
     ];
     let mut expected = memory();
-    expected[..12].copy_from_slice(&[1, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0]);
+    expected[..12].copy_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
     assert_eq!(outcome(&insns, MemoryClass::MapValue), (0, expected, 3));
     // Two words that are not neighbours in the program's order are none to join; these are.
     let insns = [&insns[..1], &[store_imm(Size::W, Reg::R1, 4, 0)], &insns[3..]].concat();
