@@ -17,6 +17,7 @@ use crate::background::CompilerHold;
 use crate::engine::{EngineChoice, Engines, JitMode};
 use crate::error::Error;
 use crate::locks::Locks;
+use crate::network::{Around, Idle, Network};
 use crate::objects::Registry;
 use crate::own::OwnTypes;
 use crate::owned::Pool;
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) locks: Locks,
     /// What programs leave to be done later.
     pub(crate) timers: Arc<Timers>,
+    /// What the host tells of the network.
+    pub(crate) network: Around,
     kernel_btf: KernelBtf,
     kernel_types: OnceLock<Option<Arc<Btf>>>,
     printer: Mutex<Printer>,
@@ -119,6 +122,7 @@ pub struct Builder {
     kernel_btf: KernelBtf,
     clock: Clock,
     timers: TimerMode,
+    network: Around,
     seed: Option<u64>,
     printer: Printer,
 }
@@ -234,6 +238,13 @@ impl Builder {
         self
     }
 
+    /// The network that programs are told of; [`Idle`] if not said.
+    #[must_use]
+    pub fn network(mut self, network: impl Network) -> Self {
+        self.network = Around(Box::new(network));
+        self
+    }
+
     /// Makes `bpf_get_prandom_u32` repeatable: the same seed gives the same numbers.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
@@ -280,6 +291,7 @@ impl Builder {
             objects,
             locks: Locks::new(cpus.count()),
             timers: Arc::new(timers),
+            network: self.network,
             kernel_btf: self.kernel_btf,
             kernel_types: OnceLock::new(),
             printer: Mutex::new(self.printer),
@@ -313,6 +325,7 @@ impl Runtime {
             kernel_btf: KernelBtf::default(),
             clock: Clock::default(),
             timers: TimerMode::default(),
+            network: Around(Box::new(Idle)),
             seed: None,
             printer: Printer(Box::new(|_| ())),
         }

@@ -16,6 +16,7 @@ pub use bpf_runtime::{
     PerfEvents, Place, Plain, ProgArray, Program, ProgramInfo, ProgramType, Redirect, Rejected,
     RingBuffer, Runtime, TestRun, TestRunOutput, TimerMode,
 };
+pub use bpf_runtime::{Idle, Network, Route, RouteAnswer, RouteQuestion};
 pub use open::{OpenElf, OpenError, btf_of, object_of, running_config};
 
 /// What most users need, to be taken in whole: `use bpfkit::prelude::*;`.

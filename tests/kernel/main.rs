@@ -4,6 +4,7 @@
 mod helpers;
 mod kfuncs;
 mod timers;
+mod network;
 mod example;
 mod contexts;
 mod prog_arrays;

@@ -606,13 +606,6 @@ impl<'a> Arg<'a> for MemInOrNull<'a> {
 #[derive(Debug)]
 pub(crate) struct MemWrite<'a>(pub(crate) MemOut<'a>);
 
-impl MemWrite<'_> {
-    /// How many bytes there are.
-    pub(crate) const fn len(&self) -> usize {
-        self.0.len
-    }
-}
-
 impl<'a> Arg<'a> for MemWrite<'a> {
     const PROTO: ArgProto = arg(ArgKind::Mem, TypeFlags::WRITE);
 
