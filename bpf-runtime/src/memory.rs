@@ -42,6 +42,7 @@ impl Memory {
     }
 
     /// Copies the bytes at `at` to `out`, or says that they are not there.
+    #[inline]
     pub(crate) fn read(&self, at: usize, out: &mut [u8]) -> Option<()> {
         self.check(at, out.len())?;
         // SAFETY: [owned-memory] `at..at + len` lies within the allocation, as just checked.
@@ -53,6 +54,7 @@ impl Memory {
     }
 
     /// Copies `bytes` to `at`, or says that there is no room there.
+    #[inline]
     pub(crate) fn write(&self, at: usize, bytes: &[u8]) -> Option<()> {
         self.check(at, bytes.len())?;
         // SAFETY: [owned-memory] `at..at + len` lies within the allocation, as just checked.
@@ -97,6 +99,7 @@ impl Memory {
     }
 
     /// The little-endian number at `at`.
+    #[inline]
     pub(crate) fn u32(&self, at: usize) -> u32 {
         let mut bytes = [0; 4];
         let _ = self.read(at, &mut bytes);
@@ -112,16 +115,19 @@ impl Memory {
     }
 
     /// Sets the number at `at`.
+    #[inline]
     pub(crate) fn set_u32(&self, at: usize, value: u32) {
         let _ = self.write(at, &value.to_le_bytes());
     }
 
     /// Sets the number at `at`.
+    #[inline]
     pub(crate) fn set_u64(&self, at: usize, value: u64) {
         let _ = self.write(at, &value.to_le_bytes());
     }
 
     /// Whether `len` bytes lie at `at`.
+    #[inline]
     fn check(&self, at: usize, len: usize) -> Option<()> {
         let end = at.checked_add(len)?;
         (end <= self.len()).then_some(())

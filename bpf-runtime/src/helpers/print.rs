@@ -41,10 +41,10 @@ helper! {
     /// Writes a formatted string and its end mark to `str`, cut to `str_size` bytes. The
     /// conversions' arguments are in the array of eight-byte numbers at `data`. Returns how many
     /// bytes the whole string needs, its end mark included.
-    165 Any => fn snprintf(cx, str: MemWriteOrNull<'a>, _str_size: SizeOrZero, fmt: Text, data: MemInOrNull<'a>, _data_len: SizeOrZero) -> Result<u64, Errno> {
+    165 Any => fn snprintf(cx, str: MemWriteOrNull<'a>, _str_size: SizeOrZero, fmt: Text<'a>, data: MemInOrNull<'a>, _data_len: SizeOrZero) -> Result<u64, Errno> {
         let MemWriteOrNull(mut out) = str;
         let args = numbers(data)?;
-        let mut text = format_all(cx, &fmt.0, &args)?;
+        let mut text = format_all(cx, &fmt.copy(), &args)?;
         let needed = text.len() as u64 + 1;
         if let Some(room) = out.len().checked_sub(1) {
             text.truncate(room);

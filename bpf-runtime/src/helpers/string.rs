@@ -11,10 +11,9 @@ use super::define::helper;
 helper! {
     /// Compares the string `s1`, of `s1_sz` bytes at most, with the constant string `s2`:
     /// negative, zero or positive, as `s1` is less, equal or greater.
-    182 Any => fn strncmp(_cx, s1: MemIn<'a>, _s1_sz: Size, s2: Text) -> i64 {
+    182 Any => fn strncmp(_cx, s1: MemIn<'a>, _s1_sz: Size, s2: Text<'a>) -> i64 {
         s1.with(|left| {
-            let right = s2.0.iter().copied().chain(std::iter::once(0));
-            for (byte, other) in left.iter().zip(right) {
+            for (byte, other) in left.iter().zip(s2.bytes()) {
                 match byte.cmp(&other) {
                     Ordering::Less => return -1,
                     Ordering::Greater => return 1,

@@ -74,31 +74,37 @@ impl Frame {
     }
 
     /// Where the metadata begins.
+    #[inline]
     pub(crate) fn meta(&self) -> usize {
         self.meta.get()
     }
 
     /// Where the packet begins.
+    #[inline]
     pub(crate) fn data(&self) -> usize {
         self.data.get()
     }
 
     /// Where its linear part ends.
+    #[inline]
     pub(crate) fn end(&self) -> usize {
         self.end.get()
     }
 
     /// How many bytes the memory has.
+    #[inline]
     pub(crate) fn capacity(&self) -> usize {
         self.memory.borrow().len()
     }
 
     /// How many bytes of the packet lie in the memory.
+    #[inline]
     pub(crate) fn linear_len(&self) -> usize {
         self.end() - self.data()
     }
 
     /// How many bytes the packet has.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.linear_len() + self.fragment_bytes.get()
     }
@@ -109,11 +115,13 @@ impl Frame {
     }
 
     /// The address of the byte at `at`, for programs.
+    #[inline]
     pub(crate) fn address(&self, at: usize) -> u64 {
         self.memory.borrow().address() + at as u64
     }
 
     /// Moves the beginnings, or refuses if they would not lie in order.
+    #[inline]
     pub(crate) fn place(&self, meta: usize, data: usize, end: usize) -> Option<()> {
         if meta > data || data > end || end > self.capacity() {
             return None;
@@ -135,6 +143,7 @@ impl Frame {
     }
 
     /// Reads from the memory, by its own offsets.
+    #[inline]
     pub(crate) fn peek(&self, at: usize, out: &mut [u8]) -> Option<()> {
         self.memory.borrow().read(at, out)
     }
@@ -145,14 +154,21 @@ impl Frame {
     }
 
     /// Copies the packet's bytes at `at`, fragments included.
+    #[inline]
     pub(crate) fn read(&self, at: usize, out: &mut [u8]) -> Option<()> {
+        if at.checked_add(out.len())? <= self.linear_len() {
+            return self.memory.borrow().read(self.data() + at, out);
+        }
+        self.read_pieces(at, out)
+    }
+
+    /// As [`read`](Self::read), if the bytes are not all in the linear part.
+    #[cold]
+    fn read_pieces(&self, at: usize, out: &mut [u8]) -> Option<()> {
         if at.checked_add(out.len())? > self.len() {
             return None;
         }
         let linear = self.linear_len();
-        if at + out.len() <= linear {
-            return self.memory.borrow().read(self.data() + at, out);
-        }
         let here = out.len().min(linear.saturating_sub(at));
         let (now, rest) = out.split_at_mut(here);
         if !now.is_empty() {
@@ -177,14 +193,21 @@ impl Frame {
     }
 
     /// Changes the packet's bytes at `at`, fragments included.
+    #[inline]
     pub(crate) fn write(&self, at: usize, bytes: &[u8]) -> Option<()> {
+        if at.checked_add(bytes.len())? <= self.linear_len() {
+            return self.memory.borrow().write(self.data() + at, bytes);
+        }
+        self.write_pieces(at, bytes)
+    }
+
+    /// As [`write`](Self::write), if the bytes do not all go into the linear part.
+    #[cold]
+    fn write_pieces(&self, at: usize, bytes: &[u8]) -> Option<()> {
         if at.checked_add(bytes.len())? > self.len() {
             return None;
         }
         let linear = self.linear_len();
-        if at + bytes.len() <= linear {
-            return self.memory.borrow().write(self.data() + at, bytes);
-        }
         let (now, mut rest) = bytes.split_at(bytes.len().min(linear.saturating_sub(at)));
         if !now.is_empty() {
             self.memory.borrow().write(self.data() + at, now)?;

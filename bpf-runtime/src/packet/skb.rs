@@ -242,11 +242,13 @@ impl SkBuff {
     }
 
     /// Copies bytes of the packet, counted from the data.
+    #[inline]
     pub(crate) fn read(&self, at: usize, out: &mut [u8]) -> Option<()> {
         self.frame.read(at, out)
     }
 
     /// Copies bytes before or behind the data's beginning, counted from it.
+    #[inline]
     pub(crate) fn read_at(&self, at: isize, out: &mut [u8]) -> Option<()> {
         let from = self.frame.data().checked_add_signed(at)?;
         if from.checked_add(out.len())? > self.frame.end() {
@@ -261,6 +263,7 @@ impl SkBuff {
     }
 
     /// Changes bytes of the packet, counted from the data.
+    #[inline]
     pub(crate) fn write(&self, at: usize, bytes: &[u8]) -> Option<()> {
         self.frame.write(at, bytes)
     }

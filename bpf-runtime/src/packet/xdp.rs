@@ -69,6 +69,7 @@ impl XdpBuff {
     }
 
     /// Tells the context where the packet is.
+    #[inline]
     pub(crate) fn sync(&self) {
         self.context.set_u64(at::HOST_DATA, self.frame.address(self.frame.data()));
         self.context.set_u64(at::HOST_DATA_END, self.frame.address(self.frame.end()));
@@ -84,7 +85,9 @@ impl XdpBuff {
             return Err(Errno::EINVAL);
         }
         let meta = data - meta_len;
-        frame.shift(frame.meta(), meta, meta_len).ok_or(Errno::EINVAL)?;
+        if meta_len > 0 {
+            frame.shift(frame.meta(), meta, meta_len).ok_or(Errno::EINVAL)?;
+        }
         frame.place(meta, data, frame.end()).ok_or(Errno::EINVAL)?;
         self.sync();
         Ok(())

@@ -187,34 +187,20 @@ unsafe fn few_out(to: u64, bytes: &[u8]) {
 ///
 /// # Safety
 ///
-/// There must be a zero, and the words that the bytes lie in must be there whole.
+/// There must be a zero.
 pub(super) unsafe fn terminated<const N: usize>(from: u64) -> SmallVec<[u8; N]>
 where
     [u8; N]: smallvec::Array<Item = u8>,
 {
     let mut out = SmallVec::new();
-    let mut skipped = (from & 7) as usize;
-    let mut at = from & !7;
     loop {
         // SAFETY: [helper-args] the caller's promise: the zero has not been passed yet.
-        let word = unsafe { word_at(at) }.load(Ordering::Relaxed);
-        // What is passed over is no end.
-        let end = zero_in(word | !(u64::MAX << (8 * skipped)));
-        out.extend_from_slice(&word.to_le_bytes()[skipped..end]);
-        if end < 8 {
+        let byte = unsafe { byte_at(from + out.len() as u64) }.load(Ordering::Relaxed);
+        if byte == 0 {
             return out;
         }
-        (at, skipped) = (at + 8, 0);
+        out.push(byte);
     }
-}
-
-/// Which byte of a word is the first that is zero; 8 if none is.
-#[inline]
-const fn zero_in(word: u64) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // The lowest byte that borrows from a bit it does not have is zero.
-    let marks = word.wrapping_sub(ONES) & !word & (ONES << 7);
-    marks.trailing_zeros() as usize / 8
 }
 
 /// How many bytes lie between an address and the next multiple of eight.
@@ -242,20 +228,6 @@ mod tests {
                 assert_eq!(back[..], bytes[..len], "{len} bytes at {at}");
                 let all = memory.copy(0, 64);
                 assert_eq!(all.iter().filter(|byte| **byte != 0).count(), len, "{len} at {at}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_text_ends_at_its_mark_wherever_it_begins() {
-        let memory = crate::memory::Memory::new(64);
-        for at in 0..16 {
-            for len in 0..=30 {
-                memory.write(0, &[7; 64]).unwrap();
-                memory.write(at + len, &[0]).unwrap();
-                // SAFETY: the range lies in `memory`.
-                let text: SmallVec<[u8; 8]> = unsafe { terminated(memory.address() + at as u64) };
-                assert_eq!(text[..], vec![7; len], "{len} bytes at {at}");
             }
         }
     }

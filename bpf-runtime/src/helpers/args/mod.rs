@@ -15,7 +15,7 @@ pub(crate) mod later;
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bpf_abi::errno::Errno;
 use bpf_abi::exec::{HelperFn, ProbeArgs, RunCx};
@@ -25,7 +25,7 @@ use bpf_maps::{CpuId, Map, MapHandle};
 use smallvec::SmallVec;
 
 pub(crate) use self::bytes::with_room;
-use self::bytes::{copied, copy_in, copy_out, terminated, word_at};
+use self::bytes::{byte_at, copied, copy_in, copy_out, terminated, word_at};
 use crate::env::Env;
 
 /// What a helper finds besides its arguments: the run it is part of.
@@ -628,17 +628,39 @@ impl<'a> Arg<'a> for MemWriteOrNull<'a> {
     }
 }
 
-/// The bytes of a constant string, without its end mark, copied.
-#[derive(Debug)]
-pub(crate) struct Text(pub(crate) SmallVec<[u8; 64]>);
+/// A constant string.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<'a> {
+    address: u64,
+    borrowed: PhantomData<&'a ()>,
+}
 
-impl<'a> Arg<'a> for Text {
+impl Text<'_> {
+    /// A copy of its bytes, without its end mark.
+    pub(crate) fn copy(&self) -> SmallVec<[u8; 64]> {
+        // SAFETY: [helper-args] the verifier found the end mark in a map's value that no one can
+        // change.
+        unsafe { terminated(self.address) }
+    }
+
+    /// Its bytes one after the other, its end mark the last.
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = u8> {
+        let mut next = Some(self.address);
+        std::iter::from_fn(move || {
+            let at = next?;
+            // SAFETY: [helper-args] as above: the end mark has not been passed yet.
+            let byte = unsafe { byte_at(at) }.load(Ordering::Relaxed);
+            next = (byte != 0).then_some(at + 1);
+            Some(byte)
+        })
+    }
+}
+
+impl<'a> Arg<'a> for Text<'a> {
     const PROTO: ArgProto = arg(ArgKind::ConstStr, PLAIN);
 
     unsafe fn read(registers: &mut Registers<'a>) -> Self {
-        // SAFETY: [helper-args] the verifier found the end mark in a map's value that no one can
-        // change, and values are made of whole words.
-        Self(unsafe { terminated(registers.take()) })
+        Self { address: registers.take(), borrowed: PhantomData }
     }
 }
 
