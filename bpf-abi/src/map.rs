@@ -290,6 +290,8 @@ pub enum MapLayout {
         cpu_stride: u64,
         /// How many values a CPU has.
         max_entries: u32,
+        /// How many CPUs there are.
+        cpus: u32,
     },
     /// Values are in the elements of a hash table.
     Hash(HashLayout),

@@ -89,6 +89,8 @@ pub(crate) enum Shape {
         cpu_stride: u64,
         /// How many values a CPU has.
         max_entries: u32,
+        /// How many CPUs there are.
+        cpus: u32,
     },
     /// Values are in elements of a hash table.
     Hash {
@@ -216,8 +218,8 @@ impl Map {
             MapLayout::Array { values: _, stride, max_entries } => {
                 Shape::Array { stride, max_entries }
             }
-            MapLayout::PercpuArray { values: _, stride, cpu_stride, max_entries } => {
-                Shape::PercpuArray { stride, cpu_stride, max_entries }
+            MapLayout::PercpuArray { values: _, stride, cpu_stride, max_entries, cpus } => {
+                Shape::PercpuArray { stride, cpu_stride, max_entries, cpus }
             }
             MapLayout::Hash(HashLayout {
                 buckets: _,

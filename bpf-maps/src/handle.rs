@@ -113,7 +113,7 @@ impl MapHandle {
                 }
                 values + u64::from(index) * u64::from(stride)
             }
-            MapLayout::PercpuArray { values, stride, cpu_stride, max_entries } => {
+            MapLayout::PercpuArray { values, stride, cpu_stride, max_entries, cpus: _ } => {
                 if index >= max_entries {
                     return 0;
                 }

@@ -46,6 +46,11 @@ impl PercpuValues {
         self.memory.addr()
     }
 
+    /// How many CPUs have values.
+    pub(crate) const fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
     /// The distance of two CPUs' values, in bytes.
     pub(crate) const fn cpu_stride(&self) -> u64 {
         (self.cpu_width * WORD) as u64

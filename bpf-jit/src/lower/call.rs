@@ -17,6 +17,8 @@ use crate::symbol::Symbol;
 
 /// The number of `bpf_map_lookup_elem`.
 pub(super) const MAP_LOOKUP: i32 = 1;
+/// The number of `bpf_map_lookup_percpu_elem`.
+const MAP_LOOKUP_PERCPU: i32 = 195;
 /// The number of `bpf_get_smp_processor_id`.
 const SMP_PROCESSOR_ID: i32 = 8;
 
@@ -36,6 +38,7 @@ impl Lower<'_> {
                 Ok(())
             }
             Call::Helper(MAP_LOOKUP) if self.lookup()? => Ok(()),
+            Call::Helper(MAP_LOOKUP_PERCPU) if self.lookup_of_cpu()? => Ok(()),
             Call::Helper(id) if self.iterator(id) => Ok(()),
             Call::Helper(id) if self.random(id) => Ok(()),
             Call::Helper(id) => self.helper(id),

@@ -18,8 +18,16 @@ struct Array {
     values: Symbol,
     stride: u32,
     max_entries: u32,
-    /// How far the values of two CPUs are apart, if each has its own.
-    cpu_stride: Option<u64>,
+    /// How the CPUs' values lie, if each has its own.
+    percpu: Option<Percpu>,
+}
+
+/// Values of an array that each CPU has.
+#[derive(Clone, Copy, Debug)]
+struct Percpu {
+    /// How far the values of two CPUs are apart.
+    stride: u64,
+    cpus: u32,
 }
 
 impl Lower<'_> {
@@ -53,6 +61,7 @@ impl Lower<'_> {
         self.goto(on_null);
         self.enter(found);
         let value = self.value(array, key);
+        let value = self.on_this_cpu(array, value);
         self.set(Reg::R0, value);
         self.goto(on_value);
         Ok(true)
@@ -85,6 +94,32 @@ impl Lower<'_> {
         self.b.ins().brif(is_in, found, &[], done, &[BlockArg::Value(null)]);
         self.enter(found);
         let value = self.value(array, key);
+        let value = self.on_this_cpu(array, value);
+        self.b.ins().jump(done, &[BlockArg::Value(value)]);
+        self.enter(done);
+        self.set(Reg::R0, result);
+        Ok(true)
+    }
+
+    /// A lookup of the value that the CPU in R3 has in an array; returns whether it was one.
+    pub(super) fn lookup_of_cpu(&mut self) -> Result<bool, CompileError> {
+        let Some(array) = self.array()? else { return Ok(false) };
+        let Some(percpu) = array.percpu else { return Ok(false) };
+        let key = self.key();
+        let cpu = self.get(Reg::R3);
+        let cpu = self.b.ins().ireduce(I32, cpu);
+        let cpus = self.b.ins().iconst(I32, i64::from(percpu.cpus));
+        let is_cpu = self.b.ins().icmp(IntCC::UnsignedLessThan, cpu, cpus);
+        let is_key = self.is_in(array, key);
+        let is_in = self.b.ins().band(is_key, is_cpu);
+        let (found, done) = (self.b.create_block(), self.b.create_block());
+        let result = self.b.append_block_param(done, I64);
+        let null = self.b.ins().iconst(I64, 0);
+        self.b.ins().brif(is_in, found, &[], done, &[BlockArg::Value(null)]);
+        self.enter(found);
+        let value = self.value(array, key);
+        let cpu = self.b.ins().uextend(I64, cpu);
+        let value = self.on_cpu(percpu, cpu, value);
         self.b.ins().jump(done, &[BlockArg::Value(value)]);
         self.enter(done);
         self.set(Reg::R0, result);
@@ -101,10 +136,11 @@ impl Lower<'_> {
         }
         Ok(match map.shape {
             Shape::Array { stride, max_entries } => {
-                Some(Array { values, stride, max_entries, cpu_stride: None })
+                Some(Array { values, stride, max_entries, percpu: None })
             }
-            Shape::PercpuArray { stride, cpu_stride, max_entries } => {
-                Some(Array { values, stride, max_entries, cpu_stride: Some(cpu_stride) })
+            Shape::PercpuArray { stride, cpu_stride, max_entries, cpus } => {
+                let percpu = Some(Percpu { stride: cpu_stride, cpus });
+                Some(Array { values, stride, max_entries, percpu })
             }
             Shape::Opaque | Shape::Hash { .. } | Shape::ProgArray { .. } => None,
         })
@@ -125,7 +161,7 @@ impl Lower<'_> {
         self.b.ins().icmp(IntCC::UnsignedLessThan, key, max_entries)
     }
 
-    /// The address of the value at `key`, which is in bounds.
+    /// The address of the value at `key`, which is in bounds; the first CPU's, if each has its own.
     fn value(&mut self, array: Array, key: Value) -> Value {
         let key = self.b.ins().uextend(I64, key);
         let distance = if array.stride.is_power_of_two() {
@@ -134,15 +170,19 @@ impl Lower<'_> {
             self.b.ins().imul_imm_u(key, i64::from(array.stride))
         };
         let values = self.address(array.values, 0);
-        let values = self.on_this_cpu(array, values);
         self.b.ins().iadd(values, distance)
+    }
+
+    /// `address`, moved to the values of this CPU.
+    fn on_cpu(&mut self, percpu: Percpu, cpu: Value, address: Value) -> Value {
+        let distance = self.b.ins().imul_imm_u(cpu, percpu.stride.cast_signed());
+        self.b.ins().iadd(address, distance)
     }
 
     /// `address`, moved to the values of the CPU the program runs on.
     fn on_this_cpu(&mut self, array: Array, address: Value) -> Value {
-        let Some(cpu_stride) = array.cpu_stride else { return address };
+        let Some(percpu) = array.percpu else { return address };
         let cpu = self.cpu();
-        let distance = self.b.ins().imul_imm_u(cpu, cpu_stride.cast_signed());
-        self.b.ins().iadd(address, distance)
+        self.on_cpu(percpu, cpu, address)
     }
 }

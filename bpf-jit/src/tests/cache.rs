@@ -178,14 +178,15 @@ const HELPER: Helper = Helper {
 
 const PERCPU: Percpu = Percpu { stride: 8, cpu_stride: 64 };
 
-const SHAPES: [Shape; 16] = [
+const SHAPES: [Shape; 17] = [
     Shape::Array { stride: 8, max_entries: 4 },
     Shape::Array { stride: 16, max_entries: 4 },
     Shape::Array { stride: 8, max_entries: 5 },
-    Shape::PercpuArray { stride: 8, cpu_stride: 64, max_entries: 4 },
-    Shape::PercpuArray { stride: 8, cpu_stride: 128, max_entries: 4 },
-    Shape::PercpuArray { stride: 8, cpu_stride: 64, max_entries: 5 },
-    Shape::PercpuArray { stride: 16, cpu_stride: 64, max_entries: 4 },
+    Shape::PercpuArray { stride: 8, cpu_stride: 64, max_entries: 4, cpus: 2 },
+    Shape::PercpuArray { stride: 8, cpu_stride: 128, max_entries: 4, cpus: 2 },
+    Shape::PercpuArray { stride: 8, cpu_stride: 64, max_entries: 5, cpus: 2 },
+    Shape::PercpuArray { stride: 16, cpu_stride: 64, max_entries: 4, cpus: 2 },
+    Shape::PercpuArray { stride: 8, cpu_stride: 64, max_entries: 4, cpus: 3 },
     Shape::Hash { mask: 7, stride: 32, marks: false, percpu: None },
     Shape::Hash { mask: 15, stride: 32, marks: false, percpu: None },
     Shape::Hash { mask: 7, stride: 40, marks: false, percpu: None },

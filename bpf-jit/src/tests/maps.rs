@@ -116,6 +116,7 @@ fn each_cpu_has_values_of_its_own() {
         stride: 16,
         cpu_stride: 80,
         max_entries: 5,
+        cpus: 2,
     };
     let mut parts = parts(value_or_thousand(JumpOp::Eq));
     parts.maps = vec![map(MapType::PercpuArray, layout)];
@@ -123,6 +124,35 @@ fn each_cpu_has_values_of_its_own() {
     assert_eq!(run_in(&compiled, &mut RunCx::new(0), &mut 4u64), 104);
     assert_eq!(run_in(&compiled, &mut RunCx::new(1), &mut 4u64), 52);
     assert_eq!(run_in(&compiled, &mut RunCx::new(1), &mut 5u64), 1000);
+}
+
+#[test]
+fn a_cpus_value_is_found_from_another() {
+    let values = values(16);
+    let cpus = [values.clone(), values.iter().map(|byte| byte / 2).collect()].concat();
+    let layout = MapLayout::PercpuArray {
+        values: address(&cpus),
+        stride: 16,
+        cpu_stride: 80,
+        max_entries: 5,
+        cpus: 2,
+    };
+    // The CPU's number is in the upper half of the context's word.
+    let mut insns = vec![load(Size::W, Reg::R3, Reg::R1, 4)];
+    insns.extend(value_or_thousand(JumpOp::Eq));
+    let at = insns.iter().position(|insn| *insn == helper(1)).unwrap();
+    insns[at] = helper(195);
+    let mut parts = parts(insns);
+    parts.maps = vec![map(MapType::PercpuArray, layout)];
+    let compiled = compile(parts);
+    for here in 0..2 {
+        let found =
+            |cpu: u64, key: u64| run_in(&compiled, &mut RunCx::new(here), &mut (cpu << 32 | key));
+        assert_eq!([found(0, 4), found(1, 4), found(0, 0), found(1, 0)], [104, 52, 100, 50]);
+        for (cpu, key) in [(2, 0), (0, 5), (0xffff_ffff, 0), (1, 0xffff_ffff)] {
+            assert_eq!(found(cpu, key), 1000);
+        }
+    }
 }
 
 #[test]

@@ -144,6 +144,7 @@ impl Map for PercpuArray {
             stride: shape.stride(),
             cpu_stride: self.values.cpu_stride(),
             max_entries: shape.max_entries,
+            cpus: self.values.cpus(),
         }
     }
 
@@ -261,7 +262,8 @@ mod tests {
     #[test]
     fn values_of_a_cpu_lie_where_the_layout_says_and_share_no_cache_line() {
         let (_, map) = array(MapType::PercpuArray, 4, 3);
-        let MapLayout::PercpuArray { values, stride, cpu_stride, max_entries } = map.layout()
+        let MapLayout::PercpuArray { values, stride, cpu_stride, max_entries, cpus: 3 } =
+            map.layout()
         else {
             panic!()
         };
