@@ -7,8 +7,14 @@ use xshell::{Shell, cmd};
 const CASES: &str = "tests/cases";
 
 /// Where sources of committed objects lie: every `*.bpf.c` there has its `*.bpf.o` beside it.
-const FOLDERS: &[&str] =
-    &["examples", "examples/firewall", "tests/objects", "bench/programs", "bench/more", "bench/heavy"];
+const FOLDERS: &[&str] = &[
+    "examples",
+    "examples/firewall",
+    "tests/objects",
+    "bench/programs",
+    "bench/more",
+    "bench/heavy",
+];
 
 /// The flags of every object, unless its first lines say otherwise by `// clang: FLAGS`.
 const FLAGS: &[&str] = &["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-Wall"];
