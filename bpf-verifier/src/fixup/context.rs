@@ -5,24 +5,34 @@
 //! access says where.
 
 use bpf_abi::ctx::{Context, ContextKind, Field};
-use bpf_isa::{Insn, Pc, Size};
+use bpf_isa::{Extension, Insn, Pc, Size};
 
 use super::code::Code;
 use crate::env::Env;
 use crate::state::PointerKind;
 
-/// Makes loads of such fields load the host's. Linux: `convert_ctx_accesses`.
+/// Makes loads of such fields load the host's, and stores what Linux keeps. Linux: `convert_ctx_accesses`.
 pub(super) fn rewrite(env: &Env<'_>, code: &mut Code) {
     let Some(ContextKind::Table(table)) = env.context() else { return };
     for line in &mut code.lines {
-        let Insn::Load { size, ext, dst, base, off } = line.insn else { continue };
         if !touches_context(env, line.from) {
             continue;
         }
+        if let Insn::Store { size: Size::W, base, off, src } = line.insn {
+            let place = u32::try_from(off).ok().and_then(|off| table.readable(off, 4));
+            if place.is_some_and(|field| is_cut(table, field)) {
+                line.insn = Insn::Store { size: Size::H, base, off, src };
+            }
+            continue;
+        }
+        let Insn::Load { size, ext, dst, base, off } = line.insn else { continue };
         let place = u32::try_from(off).ok().and_then(|off| table.readable(off, size.bytes()));
         let Some(field) = place else { continue };
         if let Some(off) = field.host.and_then(|host| i16::try_from(host).ok()) {
             line.insn = Insn::Load { size: Size::DW, ext, dst, base, off };
+        } else if size == Size::W && is_cut(table, field) {
+            let ext = Extension::Unsigned;
+            line.insn = Insn::Load { size: Size::H, ext, dst, base, off };
         } else if size.bytes() < field.size
             && size.bytes() >= kept(table, field)
             && let Ok(off) = i16::try_from(field.off)
@@ -44,6 +54,11 @@ fn kept(table: &Context, field: &Field) -> u32 {
         | "gso_segs" | "gso_size" | "family" | "remote_port" | "local_port" => 2,
         _ => field.size,
     }
+}
+
+/// Whether loads and stores of a field are of the two bytes that Linux keeps of it.
+fn is_cut(table: &Context, field: &Field) -> bool {
+    table.name == "__sk_buff" && matches!(field.name, "tc_index" | "tc_classid")
 }
 
 /// Whether the instruction touches the context. If one path does so, all do.
