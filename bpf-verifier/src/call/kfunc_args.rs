@@ -203,7 +203,10 @@ fn kind_of(
     argument: &Argument,
 ) -> Result<Kind, Reason> {
     let param = &params[argument.place];
-    let measured = params.get(argument.place + 1).is_some_and(Parameter::is_size);
+    // A size that is no number measures nothing.
+    let size = Reg::ARGS.get(argument.place + 1).and_then(|size| cx.state.reg(*size));
+    let measured = params.get(argument.place + 1).is_some_and(Parameter::is_size)
+        && matches!(size, Some(Value::Scalar(_)));
     let target_name = types.name_of(argument.target);
     if meta.is("bpf_cast_to_kern_ctx") || prototype::is_context(cx.env.kind, types, argument.to) {
         return Ok(Kind::Context);
