@@ -44,7 +44,9 @@ pub fn finish(env: &mut Env<'_>) -> Result<(), Reason> {
 ///
 /// Linux: `jit_subprogs`.
 fn check_addresses(env: &Env<'_>) -> Result<(), Reason> {
-    if env.subprogs.iter().filter(|subprog| !subprog.removed).count() < 2 {
+    // A function that catches exceptions is added to those of the program, if it has none of its own.
+    let added = usize::from(env.found.exception && env.exception_callback.is_none());
+    if env.subprogs.iter().filter(|subprog| !subprog.removed).count() + added < 2 {
         return Ok(());
     }
     for (pc, (insn, note)) in (0..).map(Pc).zip(env.program.insns().iter().zip(&env.notes)) {
