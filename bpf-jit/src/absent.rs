@@ -18,6 +18,8 @@ pub struct JitOptions {
     pub check: bool,
     /// How entry slots are changed while programs run.
     pub slots: SlotMode,
+    /// Whether small static functions become part of those that call them.
+    pub inline: bool,
     /// Where code is kept for programs that are compiled again.
     pub cache: Option<CodeCache>,
 }
@@ -162,6 +164,20 @@ impl Jit {
         match *self {}
     }
 
+    /// Has every function's calls go through its slot.
+    ///
+    /// # Errors
+    ///
+    /// There is no `Jit` to call this on.
+    pub const fn set_apart(
+        &self,
+        _: &Compiled,
+        _: &Image,
+        _: Option<&std::sync::Arc<bpf_abi::exec::ProgCounters>>,
+    ) -> Result<(), CompileError> {
+        match *self {}
+    }
+
     /// What a program is before code is made of it.
     ///
     /// # Errors
@@ -194,6 +210,11 @@ impl Compiled {
 
     /// The entry slot of a function.
     pub const fn slot(&self, _: usize) -> Option<EntrySlot<'_>> {
+        match *self {}
+    }
+
+    /// Whether a function is part of others too.
+    pub const fn is_inlined(&self, _: usize) -> bool {
         match *self {}
     }
 

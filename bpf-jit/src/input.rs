@@ -37,6 +37,8 @@ pub(crate) struct Input<'a> {
     pub(crate) mode: Mode,
     /// How entry slots are changed.
     pub(crate) slots: SlotMode,
+    /// Whether functions may become part of others.
+    pub(crate) inlines: bool,
 }
 
 /// A function: see [`ImageSubprog`].
@@ -50,6 +52,8 @@ pub(crate) struct Subprog {
     pub(crate) arity: u8,
     /// How much of the stack it uses, in bytes.
     pub(crate) stack_depth: u16,
+    /// Whether it, or a function it calls, takes tail calls.
+    pub(crate) tail_calls: bool,
     /// Whether a helper calls it.
     pub(crate) is_callback: bool,
     /// Whether it is a global function.
@@ -134,6 +138,28 @@ pub(crate) struct Helper {
     pub(crate) numbers: Option<Numbers>,
     /// Whether it returns the next number of a row that looks random.
     pub(crate) is_random: bool,
+    /// What it calls a function again and again for, if it does.
+    pub(crate) repeats: Option<Repeats>,
+}
+
+/// What a helper calls a function again and again for, which compiled code does itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Repeats {
+    /// For the numbers below R1: `bpf_loop`.
+    Numbers,
+    /// For the elements of a map: `bpf_for_each_map_elem`.
+    Elements,
+}
+
+impl Repeats {
+    /// The helper of this number and name.
+    fn of(id: u32, name: &str) -> Option<Self> {
+        match (id, name) {
+            (181, "loop") => Some(Self::Numbers),
+            (164, "for_each_map_elem") => Some(Self::Elements),
+            _ => None,
+        }
+    }
 }
 
 /// A function of an iterator over numbers, which compiled code does itself.
@@ -161,7 +187,13 @@ impl Numbers {
 
 impl<'a> Input<'a> {
     /// What code for `image` is made of.
-    pub(crate) fn new(image: &'a Image, arena: &Arena, mode: Mode, slots: SlotMode) -> Self {
+    pub(crate) fn new(
+        image: &'a Image,
+        arena: &Arena,
+        mode: Mode,
+        slots: SlotMode,
+        inlines: bool,
+    ) -> Self {
         Self {
             prog_type: image.prog_type,
             program: &image.program,
@@ -172,6 +204,7 @@ impl<'a> Input<'a> {
             exception_callback: image.exception_callback,
             mode,
             slots,
+            inlines,
         }
     }
 
@@ -191,13 +224,13 @@ impl Subprog {
             end,
             arity,
             stack_depth,
-            tail_calls: _,
+            tail_calls,
             is_callback,
             is_global,
             btf_id,
         } = *subprog;
         let has_type = btf_id != 0;
-        Self { start, end, arity, stack_depth, is_callback, is_global, has_type }
+        Self { start, end, arity, stack_depth, tail_calls, is_callback, is_global, has_type }
     }
 }
 
@@ -253,6 +286,7 @@ impl Helper {
             is_near: arena.reaches(entry as usize as u64),
             numbers: Numbers::of(proto.name),
             is_random: matches!(inline, Some(Inline::Random(_))),
+            repeats: Repeats::of(proto.id, proto.name),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bpf_abi::exec::{ProgCounters, ProgEntry, RunCx};
 use bpf_abi::image::Image;
+use bpf_isa::Pc;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::ExternalName;
@@ -23,12 +24,13 @@ use crate::code::{Arena, Chunk};
 use crate::combine;
 use crate::error::CompileError;
 use crate::finish::{Entered, LINE, finish};
+use crate::inline::{self, Plan};
 use crate::input::Input;
 use crate::key::{EngineId, Key};
 use crate::layout::Layout;
 use crate::lower::{self, Mode, Unit};
 use crate::slot::{self, EntrySlot};
-use crate::unplaced::{Assembly, Fixup, Part, Piece, Placed, Unplaced};
+use crate::unplaced::{Assembly, Fixup, Home, Part, Piece, Placed, Unplaced};
 
 /// How a JIT is set up.
 #[derive(Clone, Debug)]
@@ -43,6 +45,10 @@ pub struct JitOptions {
     pub check: bool,
     /// How entry slots are changed while programs run.
     pub slots: SlotMode,
+    /// Whether small static functions become part of those that call them, and helpers that call a
+    /// known function again and again become loops. Whoever points the slot of such a function
+    /// elsewhere first has it [set apart](Jit::set_apart).
+    pub inline: bool,
     /// Where code is kept for programs that are compiled again; nowhere if there is none.
     pub cache: Option<CodeCache>,
 }
@@ -55,6 +61,7 @@ impl Default for JitOptions {
             max_optimized: 50_000,
             check: false,
             slots: SlotMode::Word,
+            inline: false,
             cache: None,
         }
     }
@@ -146,7 +153,7 @@ impl Jit {
         let input = self.input(image, mode);
         let Some(cache) = &self.options.cache else {
             let code = self.translate(&input)?;
-            return self.settle(&code, image, counters);
+            return self.settle(&code, image, counters, || self.key(&input));
         };
         let key = self.key(&input)?;
         if let Some(compiled) = self.kept(cache, &key, image, counters.as_ref()) {
@@ -155,12 +162,66 @@ impl Jit {
         cache.miss();
         let code = Arc::new(self.translate(&input)?);
         cache.put(&key, &code);
-        self.settle(&code, image, counters)
+        self.settle(&code, image, counters, || Ok(key))
+    }
+
+    /// Has every function's calls go through its slot, in runs that begin from now on: what is part
+    /// of others is compiled apart, if it was not yet.
+    ///
+    /// `image` and `counters` are those that the program was compiled with.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no room for the code, or if it is another image.
+    pub fn set_apart(
+        &self,
+        compiled: &Compiled,
+        image: &Image,
+        counters: Option<&Arc<ProgCounters>>,
+    ) -> Result<(), CompileError> {
+        let Some(made_of) = compiled.made_of else { return Ok(()) };
+        let mut apart = compiled.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        if apart.is_some() {
+            return Ok(());
+        }
+        let mode = if counters.is_some() { Mode::Counted } else { Mode::Plain };
+        let mut input = self.input(image, mode);
+        if self.key(&input)? != made_of {
+            return Err(CompileError::Malformed { pc: Pc(0), what: "another program" });
+        }
+        input.inlines = false;
+        let code = self.code(&input)?;
+        let home = Home { image, apart: &[], callees: Some(compiled) };
+        let placed = code.place(&self.arena, home, counters.cloned())?;
+        for piece in code.pieces.iter() {
+            if let Part::Function(number) = piece.part
+                && let Some(cell) = compiled.cells.get(number)
+            {
+                let body = piece.start + piece.part.slot_size();
+                cell.store(placed.chunk.address() + body as u64, Ordering::Release);
+            }
+        }
+        *apart = Some(placed);
+        Ok(())
+    }
+
+    /// What is kept, or made.
+    fn code(&self, input: &Input<'_>) -> Result<Arc<Unplaced>, CompileError> {
+        let Some(cache) = &self.options.cache else { return self.translate(input).map(Arc::new) };
+        let key = self.key(input)?;
+        if let Some(code) = cache.get(&key) {
+            cache.hit();
+            return Ok(code);
+        }
+        cache.miss();
+        let code = Arc::new(self.translate(input)?);
+        cache.put(&key, &code);
+        Ok(code)
     }
 
     /// What the code of a program is made of.
     pub(crate) fn input<'a>(&self, image: &'a Image, mode: Mode) -> Input<'a> {
-        Input::new(image, &self.arena, mode, self.options.slots)
+        Input::new(image, &self.arena, mode, self.options.slots, self.options.inline)
     }
 
     /// What code that is made of `input` is kept by.
@@ -176,7 +237,7 @@ impl Jit {
         counters: Option<&Arc<ProgCounters>>,
     ) -> Option<Compiled> {
         let code = cache.get(key)?;
-        match self.settle(&code, image, counters.cloned()) {
+        match self.settle(&code, image, counters.cloned(), || Ok(*key)) {
             Ok(compiled) => {
                 cache.hit();
                 Some(compiled)
@@ -194,7 +255,8 @@ impl Jit {
         let layout = Layout::new(input, input.mode == Mode::Checked)?;
         let target = self.target(input)?;
         let mut unit = Assembly::new(input.slots, layout.takes_tail_calls);
-        generate(input, &layout, &target.isa, |ir, part| {
+        let plans = inline::plans(input, &layout)?;
+        generate(input, &layout, &plans, &target.isa, |ir, part| {
             let mut cx = Context::for_function(ir);
             let failed = |error| CompileError::Codegen {
                 function: part.function(),
@@ -245,7 +307,7 @@ impl Jit {
         })?;
         let arities = layout.functions.iter().map(|function| function.arity).collect();
         let is_c = layout.functions.first().is_some_and(|main| main.is_c);
-        let code = unit.finish(arities, is_c);
+        let code = unit.finish(arities, inline::inlined(&plans), is_c);
         debug_assert_eq!(code.flaw(), None);
         Ok(code)
     }
@@ -256,12 +318,18 @@ impl Jit {
         code: &Unplaced,
         image: &Image,
         counters: Option<Arc<ProgCounters>>,
+        key: impl FnOnce() -> Result<Key, CompileError>,
     ) -> Result<Compiled, CompileError> {
         // Where nobody waits for code, all of it comes by way of its written form: whatever is
         // tested is tested so.
         #[cfg(debug_assertions)]
         let code = &entry::reread(code);
-        let Placed { chunk, keep } = code.place(&self.arena, image, counters)?;
+        let is_part = code.inlined.contains(&true);
+        let made_of = if is_part { Some(key()?) } else { None };
+        let cells = if is_part { code.arities.len() } else { 0 };
+        let cells: Box<[AtomicU64]> = (0..cells).map(|_| AtomicU64::new(0)).collect();
+        let home = Home { image, apart: &cells, callees: None };
+        let Placed { chunk, keep } = code.place(&self.arena, home, counters)?;
         let name = |number: usize| Some(image.subprogs.get(number)?.name.clone());
         let names = (0..code.arities.len()).map(|number| name(number).unwrap_or_default());
         Ok(Compiled {
@@ -271,7 +339,11 @@ impl Jit {
             pieces: Arc::clone(&code.pieces),
             names: names.collect(),
             arities: Arc::clone(&code.arities),
+            inlined: Arc::clone(&code.inlined),
             slots: code.slots,
+            made_of,
+            cells,
+            apart: Mutex::default(),
             keep,
         })
     }
@@ -284,8 +356,9 @@ impl Jit {
     pub fn clif(&self, image: &Image) -> Result<String, CompileError> {
         let input = self.input(image, Mode::Plain);
         let layout = Layout::new(&input, false)?;
+        let plans = inline::plans(&input, &layout)?;
         let mut text = String::new();
-        generate(&input, &layout, &self.target(&input)?.isa, |ir, _| {
+        generate(&input, &layout, &plans, &self.target(&input)?.isa, |ir, _| {
             if !text.is_empty() {
                 text.push('\n');
             }
@@ -326,11 +399,12 @@ impl Jit {
 fn generate(
     input: &Input<'_>,
     layout: &Layout,
+    plans: &[Plan],
     isa: &OwnedTargetIsa,
     mut consume: impl FnMut(cranelift_codegen::ir::Function, Part) -> Result<(), CompileError>,
 ) -> Result<(), CompileError> {
     let config = isa.frontend_config();
-    let unit = Unit { image: input, layout, config, mode: input.mode };
+    let unit = Unit { image: input, layout, plans, config, mode: input.mode };
     let mut cx = FunctionBuilderContext::new();
     for number in 0..layout.functions.len() {
         let mut ir = cranelift_codegen::ir::Function::new();
@@ -411,7 +485,15 @@ pub struct Compiled {
     pieces: Arc<[Piece]>,
     names: Vec<String>,
     arities: Arc<[u8]>,
+    /// Which functions are part of others too.
+    inlined: Arc<[bool]>,
     slots: SlotMode,
+    /// What it was made of, if functions are part of others.
+    made_of: Option<Key>,
+    /// Where functions look whether they were compiled apart: one for each, if any is to look.
+    cells: Box<[AtomicU64]>,
+    /// The code in which every function is apart, once it is asked for.
+    apart: Mutex<Option<Placed>>,
     #[expect(
         dead_code,
         reason = "what the code has addresses of, maps and counters, stays as long"
@@ -472,7 +554,23 @@ impl Compiled {
     pub fn slot(&self, function: usize) -> Option<EntrySlot<'_>> {
         let piece = self.pieces.iter().find(|piece| piece.part == Part::Function(function))?;
         let direct = (function == 0).then_some(&self.direct);
-        Some(EntrySlot::new(&self.chunk, piece.start, self.slots, direct))
+        let is_all = !self.is_inlined(function) || self.is_apart();
+        Some(EntrySlot::new(&self.chunk, piece.start, self.slots, direct, is_all))
+    }
+
+    /// Whether a function is part of others too.
+    pub fn is_inlined(&self, function: usize) -> bool {
+        self.inlined.get(function).copied().unwrap_or(false)
+    }
+
+    fn is_apart(&self) -> bool {
+        self.apart.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Where a piece of it is.
+    pub(crate) fn start_of(&self, part: Part) -> Option<u64> {
+        let piece = self.pieces.iter().find(|piece| piece.part == part)?;
+        Some(self.chunk.address() + piece.start as u64)
     }
 
     /// How many of a function's arguments are passed in registers, behind which follows the run.

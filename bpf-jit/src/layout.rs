@@ -326,6 +326,7 @@ fn subprogs(image: &Input<'_>) -> Result<Vec<Subprog>, CompileError> {
             end,
             arity: 0,
             stack_depth: 0,
+            tail_calls: true,
             is_callback: false,
             is_global: false,
             has_type: false,

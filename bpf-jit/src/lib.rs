@@ -12,6 +12,8 @@ mod choice;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod origin;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod inline;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod lower;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod combine;

@@ -10,10 +10,13 @@
 //! ```text
 //!            Anywhere
 //!            /      \
-//!     Frame(None)  Elsewhere       Frame: in this function's own frame
-//!          |                       Elsewhere: not in it
-//!    Frame(Some(k))
+//!     Frame(None)  Elsewhere       Frame: in the code's own frame
+//!          |           |           Elsewhere: not in it
+//!    Frame(Some(k)) Function(f)    Function: the address of a function
 //! ```
+//!
+//! Functions whose code is part of another's have their frames below its: one frame, in which all
+//! places are counted from the R10 of the function that the code is of.
 //!
 //! Soundness: a pointer into a frame comes from R10 by moves and additions, out of memory where
 //! it was kept, or back from a call that was given one. Verified programs keep frame pointers only
@@ -21,7 +24,7 @@
 
 use bpf_abi::helper::RetKind;
 use bpf_abi::image::{MemoryClass, Note};
-use bpf_isa::{AluOp, Call, Insn, Operand, Pc, Reg, Size, Width};
+use bpf_isa::{AluOp, Call, Imm64, Insn, Operand, Pc, Reg, Size, Width};
 
 use crate::input::{Input, Numbers};
 use crate::layout::{BasicBlock, Function};
@@ -29,10 +32,12 @@ use crate::layout::{BasicBlock, Function};
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// It points into this function's frame: if known, so many bytes above R10.
+    /// It points into the frame: if known, so many bytes above R10.
     Frame(Option<i32>),
-    /// It does not point into this function's frame.
+    /// It does not point into the frame.
     Elsewhere,
+    /// It is the address of the function that begins there.
+    Function(Pc),
     /// Nothing is known.
     Anywhere,
 }
@@ -42,18 +47,25 @@ impl Origin {
         match (self, other) {
             (a, b) if a == b => a,
             (Self::Frame(_), Self::Frame(_)) => Self::Frame(None),
+            (Self::Elsewhere | Self::Function(_), Self::Elsewhere | Self::Function(_)) => {
+                Self::Elsewhere
+            }
             _ => Self::Anywhere,
         }
     }
 
     const fn may_be_frame(self) -> bool {
-        !matches!(self, Self::Elsewhere)
+        match self {
+            Self::Frame(_) | Self::Anywhere => true,
+            Self::Elsewhere | Self::Function(_) => false,
+        }
     }
 
     fn moved(self, by: i32) -> Self {
         match self {
             Self::Frame(Some(at)) => Self::Frame(at.checked_add(by)),
             Self::Frame(None) | Self::Elsewhere | Self::Anywhere => self,
+            Self::Function(_) => Self::Elsewhere,
         }
     }
 }
@@ -65,13 +77,19 @@ pub(crate) struct Origins([Origin; 11]);
 impl Origins {
     /// As a function begins.
     pub(crate) const fn at_entry() -> Self {
-        let mut origins = [Origin::Elsewhere; 11];
-        origins[Reg::FP.index()] = Origin::Frame(Some(0));
-        Self(origins)
+        Self::with([Origin::Elsewhere; 5], 0)
+    }
+
+    /// As a function begins that is given these arguments and whose R10 is there in the frame.
+    pub(crate) const fn with(args: [Origin; 5], fp: i32) -> Self {
+        let [r1, r2, r3, r4, r5] = args;
+        let other = Origin::Elsewhere;
+        let fp = Origin::Frame(Some(fp));
+        Self([other, r1, r2, r3, r4, r5, other, other, other, other, fp])
     }
 
     /// Where nothing is known.
-    const fn unknown() -> Self {
+    pub(crate) const fn unknown() -> Self {
         Self([Origin::Anywhere; 11])
     }
 
@@ -88,10 +106,17 @@ impl Origins {
         joined
     }
 
-    /// What they are after `insn`.
-    pub(crate) fn step(&mut self, image: &Input<'_>, insn: Insn) {
+    /// The origins of R1 to R5.
+    pub(crate) fn args(&self) -> [Origin; 5] {
+        Reg::ARGS.map(|reg| self.of(reg))
+    }
+
+    /// What they are after `insn`, which is at `pc`.
+    pub(crate) fn step(&mut self, image: &Input<'_>, pc: Pc, insn: Insn) {
         let result = if let Insn::Alu { op, width: Width::W64, dst, src } = insn {
             self.alu(op, dst, src)
+        } else if let Insn::LoadImm64 { imm: Imm64::Func { off }, .. } = insn {
+            pc.offset(1 + i64::from(off)).map_or(Origin::Elsewhere, Origin::Function)
         } else if let Insn::Call(call) = insn {
             self.result(image, call)
         } else if let Some((base, Size::DW)) = loaded(insn)
@@ -109,9 +134,9 @@ impl Origins {
     }
 
     /// What they are after `insn`, which is at `pc` of this block and may be gone around.
-    fn pass(&mut self, image: &Input<'_>, block: &BasicBlock, pc: Pc, insn: Insn) {
+    pub(crate) fn pass(&mut self, image: &Input<'_>, block: &BasicBlock, pc: Pc, insn: Insn) {
         let before = *self;
-        self.step(image, insn);
+        self.step(image, pc, insn);
         if block.is_optional(image, pc) {
             *self = self.join(&before);
         }
@@ -123,10 +148,13 @@ impl Origins {
             (AluOp::Mov, _) => b,
             (AluOp::Add, Operand::Imm(imm)) => a.moved(imm),
             (AluOp::Add | AluOp::Sub, _) => match (a, b) {
-                (Origin::Elsewhere, Origin::Elsewhere) => Origin::Elsewhere,
                 (Origin::Anywhere, _) | (_, Origin::Anywhere) => Origin::Anywhere,
                 (Origin::Frame(_), Origin::Frame(_)) if op == AluOp::Sub => Origin::Elsewhere,
                 (Origin::Frame(_), _) | (_, Origin::Frame(_)) => Origin::Frame(None),
+                (
+                    Origin::Elsewhere | Origin::Function(_),
+                    Origin::Elsewhere | Origin::Function(_),
+                ) => Origin::Elsewhere,
             },
             _ if a.may_be_frame() || b.may_be_frame() => Origin::Anywhere,
             _ => Origin::Elsewhere,
@@ -170,7 +198,7 @@ pub(crate) const fn touched(origin: Origin, off: i16, note: Note) -> Touched {
     match (origin, note.memory) {
         (Origin::Frame(Some(at)), _) => Touched::Frame(at.checked_add(off as i32)),
         (Origin::Frame(None), _) => Touched::Frame(None),
-        (Origin::Elsewhere, class) => Touched::Other(class),
+        (Origin::Elsewhere | Origin::Function(_), class) => Touched::Other(class),
         (Origin::Anywhere, MemoryClass::Unknown) => Touched::Anything,
         (Origin::Anywhere, MemoryClass::Stack) => Touched::SomeFrame,
         (Origin::Anywhere, class) => Touched::Other(class),
@@ -190,11 +218,9 @@ enum Partition {
     Classes,
 }
 
-/// What is known of one function's registers and memory.
+/// What is known of the memory that a function's code touches, and what is part of it.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    /// The origins at the beginning of each block.
-    pub(crate) entries: Vec<Origins>,
     /// The depth of the frame, in bytes.
     pub(crate) depth: u32,
     partition: Partition,
@@ -218,44 +244,20 @@ pub(crate) enum Region {
 }
 
 impl Memory {
-    /// Finds it out.
-    pub(crate) fn new(image: &Input<'_>, function: &Function) -> Self {
-        let entries = origins(image, function);
-        let mut depth = function.stack_depth;
-        let (mut unknown, mut anything, mut some_frame) = (false, false, false);
-        for (block, entry) in function.blocks.iter().zip(&entries) {
-            let mut now = *entry;
-            for pc in (block.start.0..block.end.0).map(Pc) {
-                let Some(insn) = image.program.get(pc) else { continue };
-                if let Some((base, off)) = accessed(insn) {
-                    match touched(now.of(base), off, note(image, pc)) {
-                        Touched::Frame(at) => depth = depth.max(below(at)),
-                        Touched::Other(MemoryClass::Unknown) => unknown = true,
-                        Touched::Other(_) => {}
-                        Touched::SomeFrame => some_frame = true,
-                        Touched::Anything => anything = true,
-                    }
-                }
-                now.pass(image, block, pc, insn);
-                for origin in now.0 {
-                    if let Origin::Frame(at) = origin {
-                        depth = depth.max(below(at));
-                    }
-                }
-            }
-        }
+    /// Of code that touches this.
+    pub(crate) const fn of(touches: &Touches) -> Self {
+        let Touches { depth, unknown, anything, some_frame } = *touches;
         let partition = match (unknown, anything, some_frame) {
             (_, true, _) | (true, _, true) => Partition::One,
             (true, false, false) => Partition::FrameAndRest,
             (false, false, _) => Partition::Classes,
         };
-        Self { entries, depth: depth.next_multiple_of(8), partition }
+        Self { depth: depth.next_multiple_of(8), partition }
     }
 
     /// Nothing is known, and the function has no frame of its own.
-    pub(crate) fn unknown(function: &Function) -> Self {
-        let entries = vec![Origins::unknown(); function.blocks.len()];
-        Self { entries, depth: 0, partition: Partition::One }
+    pub(crate) const fn unknown() -> Self {
+        Self { depth: 0, partition: Partition::One }
     }
 
     /// The region of an access.
@@ -311,12 +313,54 @@ fn below(at: Option<i32>) -> u32 {
     at.map_or(0, |at| if at < 0 { at.unsigned_abs() } else { 0 })
 }
 
-/// The origins at the beginning of each block.
-fn origins(image: &Input<'_>, function: &Function) -> Vec<Origins> {
+/// What code touches, all of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Touches {
+    /// How far below R10 it gets, in bytes.
+    pub(crate) depth: u32,
+    unknown: bool,
+    anything: bool,
+    some_frame: bool,
+}
+
+impl Touches {
+    /// Adds what a function touches that begins its blocks with these origins.
+    pub(crate) fn add(&mut self, image: &Input<'_>, function: &Function, entries: &[Origins]) {
+        for (block, entry) in function.blocks.iter().zip(entries) {
+            let mut now = *entry;
+            for pc in (block.start.0..block.end.0).map(Pc) {
+                let Some(insn) = image.program.get(pc) else { continue };
+                if let Some((base, off)) = accessed(insn) {
+                    match touched(now.of(base), off, note(image, pc)) {
+                        Touched::Frame(at) => self.reach(at),
+                        Touched::Other(MemoryClass::Unknown) => self.unknown = true,
+                        Touched::Other(_) => {}
+                        Touched::SomeFrame => self.some_frame = true,
+                        Touched::Anything => self.anything = true,
+                    }
+                }
+                now.pass(image, block, pc, insn);
+                for origin in now.0 {
+                    if let Origin::Frame(at) = origin {
+                        self.reach(at);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A place in the frame.
+    fn reach(&mut self, at: Option<i32>) {
+        self.depth = self.depth.max(below(at));
+    }
+}
+
+/// The origins at the beginning of each block of a function that begins with `first`.
+pub(crate) fn origins(image: &Input<'_>, function: &Function, first: Origins) -> Vec<Origins> {
     let mut entries: Vec<Option<Origins>> = vec![None; function.blocks.len()];
     let mut pending = vec![0];
-    if let Some(first) = entries.first_mut() {
-        *first = Some(Origins::at_entry());
+    if let Some(entry) = entries.first_mut() {
+        *entry = Some(first);
     }
     while let Some(number) = pending.pop() {
         let (Some(block), Some(mut now)) = (function.blocks.get(number), entries[number]) else {
@@ -335,5 +379,5 @@ fn origins(image: &Input<'_>, function: &Function) -> Vec<Origins> {
             }
         }
     }
-    entries.into_iter().map(|entry| entry.unwrap_or_else(Origins::at_entry)).collect()
+    entries.into_iter().map(|entry| entry.unwrap_or(first)).collect()
 }

@@ -49,6 +49,8 @@ pub struct EntrySlot<'a> {
     mode: SlotMode,
     /// Of the main function: whether runs may enter the body directly, past the slot.
     direct: Option<&'a AtomicBool>,
+    /// Whether every call goes through it.
+    is_all: bool,
 }
 
 /// What a slot does.
@@ -66,8 +68,9 @@ impl<'a> EntrySlot<'a> {
         at: usize,
         mode: SlotMode,
         direct: Option<&'a AtomicBool>,
+        is_all: bool,
     ) -> Self {
-        Self { chunk, at, mode, direct }
+        Self { chunk, at, mode, direct, is_all }
     }
 
     /// The address that every call of the function goes to.
@@ -104,7 +107,8 @@ impl<'a> EntrySlot<'a> {
 
     /// Makes it jump to `target`. Threads that come through it from now on do; threads that have
     /// come through it before go on in the body. Returns whether it could: a target farther than
-    /// 2 GiB is out of reach, and nothing changes.
+    /// 2 GiB is out of reach, and a function that is part of others must have been
+    /// [set apart](crate::Jit::set_apart) first; then nothing changes.
     ///
     /// # Safety
     ///
@@ -114,6 +118,7 @@ impl<'a> EntrySlot<'a> {
     #[expect(unsafe_code, reason = "declares an obligation")]
     pub unsafe fn jump(self, target: u64) -> bool {
         let end = match self.mode {
+            _ if !self.is_all => return false,
             SlotMode::Absent => return false,
             SlotMode::Word => 5,
             SlotMode::Displacement => 8,

@@ -4,6 +4,8 @@
 //! of maps, of counters and of the host's functions are not: code names them, and has room for
 //! them, and they are filled in each time it is put in place.
 
+use std::sync::atomic::AtomicU64;
+
 use bpf_abi::exec::{Inline, ProgCounters};
 use bpf_abi::image::{BoundHelper, Image};
 use bpf_abi::map::MapLayout;
@@ -42,6 +44,8 @@ pub(crate) enum Symbol {
     HashValues(u16),
     /// The states of the rows of numbers that look random, the first CPU's.
     RandomStates,
+    /// Where the address of a function's code is, once it was compiled apart.
+    Apart(u32),
 }
 
 /// The first namespace of symbols, in the order of their declaration.
@@ -65,6 +69,7 @@ impl Symbol {
             Self::HashMarks(map) => (11, map as u32),
             Self::HashValues(map) => (12, map as u32),
             Self::RandomStates => (13, 0),
+            Self::Apart(function) => (14, function),
         };
         UserExternalName { namespace: FIRST + number, index }
     }
@@ -87,12 +92,19 @@ impl Symbol {
             11 => map().map(Self::HashMarks),
             12 => map().map(Self::HashValues),
             13 => Some(Self::RandomStates),
+            14 => Some(Self::Apart(name.index)),
             _ => None,
         }
     }
 
-    /// The address, for a program of this image that counts here; `None` if there is no such thing.
-    pub(crate) fn resolve(self, image: &Image, counters: Option<&ProgCounters>) -> Option<u64> {
+    /// The address, for a program of this image that counts here and looks there for functions that
+    /// were compiled apart; `None` if there is no such thing.
+    pub(crate) fn resolve(
+        self,
+        image: &Image,
+        counters: Option<&ProgCounters>,
+        apart: &[AtomicU64],
+    ) -> Option<u64> {
         let map = |number: u16| image.maps.get(usize::from(number));
         let hash = |number: u16| match map(number)?.layout {
             MapLayout::Hash(hash) => Some(hash),
@@ -139,6 +151,10 @@ impl Symbol {
                 let look: extern "C" fn(u64, u64, u64) -> u64 = lower::stale::look;
                 Some(look as usize as u64)
             }
+            Self::Apart(function) => {
+                let cell = apart.get(usize::try_from(function).ok()?)?;
+                Some(std::ptr::from_ref(cell).expose_provenance() as u64)
+            }
         }
     }
 }
@@ -164,12 +180,13 @@ mod tests {
             Symbol::HashMarks(3),
             Symbol::HashValues(3),
             Symbol::RandomStates,
+            Symbol::Apart(1 << 20),
         ];
         for symbol in symbols {
             assert_eq!(Symbol::of(&symbol.external()), Some(symbol));
         }
         assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST - 1, index: 0 }), None);
-        assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST + 14, index: 0 }), None);
+        assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST + 15, index: 0 }), None);
         assert_eq!(Symbol::of(&UserExternalName { namespace: FIRST, index: 1 << 16 }), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bpf_abi::exec::ProgCounters;
 use bpf_abi::image::Image;
@@ -11,7 +12,7 @@ use crate::abi::Name;
 use crate::code::{Arena, Chunk};
 use crate::error::CompileError;
 use crate::finish::{BEFORE_LINE, FRAME, LINE};
-use crate::jit::SlotMode;
+use crate::jit::{Compiled, SlotMode};
 use crate::slot;
 
 /// What a piece of code is.
@@ -56,6 +57,8 @@ pub(crate) struct Unplaced {
     pub(crate) fixups: Vec<Fixup>,
     /// How many arguments each function takes in registers.
     pub(crate) arities: Arc<[u8]>,
+    /// Which functions are part of others too.
+    pub(crate) inlined: Arc<[bool]>,
     /// Whether the main function is a C function.
     pub(crate) is_c: bool,
     pub(crate) slots: SlotMode,
@@ -101,14 +104,25 @@ pub(crate) struct Placed {
     pub(crate) keep: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
+/// What a program's code belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Home<'a> {
+    pub(crate) image: &'a Image,
+    /// Where functions look whether they were compiled apart.
+    pub(crate) apart: &'a [AtomicU64],
+    /// The code whose functions it calls, if not its own.
+    pub(crate) callees: Option<&'a Compiled>,
+}
+
 impl Unplaced {
-    /// Puts the code in its place, for a program of this image that counts here.
+    /// Puts the code in its place, for a program that counts here.
     pub(crate) fn place(
         &self,
         arena: &Arc<Arena>,
-        image: &Image,
+        home: Home<'_>,
         counters: Option<Arc<ProgCounters>>,
     ) -> Result<Placed, CompileError> {
+        let image = home.image;
         let mut chunk = arena.allocate(self.bytes.len())?;
         let mut bytes = self.bytes.clone();
         for fixup in &self.fixups {
@@ -116,7 +130,7 @@ impl Unplaced {
                 function: 0,
                 what: format!("{:?} {what}", fixup.name),
             };
-            let target = self.target(fixup.name, chunk.address(), image, counters.as_deref());
+            let target = self.target(fixup.name, chunk.address(), home, counters.as_deref());
             let target = target.ok_or_else(|| failed("is not there"))?;
             let target = target.wrapping_add_signed(fixup.addend);
             let room = fixup.at.checked_add(fixup.size());
@@ -145,22 +159,25 @@ impl Unplaced {
         &self,
         name: Name,
         address: u64,
-        image: &Image,
+        home: Home<'_>,
         counters: Option<&ProgCounters>,
     ) -> Option<u64> {
         let start_of = |part| {
+            if let Some(callees) = home.callees {
+                return callees.start_of(part);
+            }
             let piece = self.pieces.iter().find(|piece| piece.part == part)?;
             Some(address + piece.start as u64)
         };
         match name {
-            Name::Data(symbol) => symbol.resolve(image, counters),
+            Name::Data(symbol) => symbol.resolve(home.image, counters, home.apart),
             Name::Function(number) => {
                 let past = if self.slots == SlotMode::Absent { slot::SIZE } else { 0 };
                 Some(start_of(Part::Function(number as usize))? + past as u64)
             }
             Name::Callback(number) => start_of(Part::Callback(number as usize)),
             Name::Helper(number) => {
-                let helper = image.helpers.get(number as usize)?;
+                let helper = home.image.helpers.get(number as usize)?;
                 Some(helper.entry as usize as u64)
             }
         }
@@ -200,6 +217,9 @@ impl Unplaced {
         if !main.is_some_and(|main| main[slot::SIZE..].starts_with(&FRAME)) {
             return Some("a main function that no tail call can enter");
         }
+        if self.inlined.len() != count {
+            return Some("functions of which not everything is known");
+        }
         if !self.arities.iter().all(|arity| *arity <= 5) {
             return Some("too many arguments");
         }
@@ -236,7 +256,7 @@ impl Unplaced {
             + size_of_val(&*self.pieces)
             + places
             + size_of_val(&*self.fixups)
-            + self.arities.len()
+            + 2 * self.arities.len()
     }
 }
 
@@ -281,8 +301,9 @@ impl Assembly {
     }
 
     /// All of it.
-    pub(crate) fn finish(self, arities: Vec<u8>, is_c: bool) -> Unplaced {
+    pub(crate) fn finish(self, arities: Vec<u8>, inlined: Vec<bool>, is_c: bool) -> Unplaced {
         let Self { bytes, pieces, fixups, slots, .. } = self;
-        Unplaced { bytes, pieces: pieces.into(), fixups, arities: arities.into(), is_c, slots }
+        let (pieces, arities, inlined) = (pieces.into(), arities.into(), inlined.into());
+        Unplaced { bytes, pieces, fixups, arities, inlined, is_c, slots }
     }
 }

@@ -118,6 +118,7 @@ pub struct Builder {
     slots: SlotMode,
     code_cache: Option<CodeCache>,
     optimize: bool,
+    inline: bool,
     code_memory: Option<usize>,
     kernel_btf: KernelBtf,
     clock: Clock,
@@ -191,6 +192,15 @@ impl Builder {
     #[must_use]
     pub const fn optimize(mut self, optimize: bool) -> Self {
         self.optimize = optimize;
+        self
+    }
+
+    /// Whether small static functions become part of those that call them, and `bpf_loop` and the like
+    /// become loops: not if nobody asks. Probes can be attached to them all the same; the first one has
+    /// the program compiled once more.
+    #[must_use]
+    pub const fn inline(mut self, inline: bool) -> Self {
+        self.inline = inline;
         self
     }
 
@@ -272,6 +282,7 @@ impl Builder {
         let options = JitOptions {
             slots: self.slots,
             optimize: self.optimize,
+            inline: self.inline,
             cache: self.code_cache,
             reserve: self.code_memory.unwrap_or(usual.reserve),
             ..usual
@@ -321,6 +332,7 @@ impl Runtime {
             slots: SlotMode::Word,
             code_cache: Some(CodeCache::in_memory(CodeCache::DEFAULT_MEMORY)),
             optimize: true,
+            inline: false,
             code_memory: None,
             kernel_btf: KernelBtf::default(),
             clock: Clock::default(),

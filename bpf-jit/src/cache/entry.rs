@@ -24,7 +24,7 @@ use cranelift_codegen::ir::UserExternalName;
 
 /// The form of entries: to be changed with whatever is written here, and with what instructions
 /// mean to `bpf-isa`, the one room of the translation that keys do not have word for word.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"bpfcode\n";
 
@@ -64,6 +64,7 @@ pub(crate) fn write(key: &Key, code: &Unplaced) -> Option<Vec<u8>> {
     out.push(u8::from(code.is_c));
     number(&mut out, code.arities.len())?;
     out.extend_from_slice(&code.arities);
+    out.extend(code.inlined.iter().map(|inlined| u8::from(*inlined)));
     number(&mut out, code.pieces.len())?;
     for piece in code.pieces.iter() {
         let Piece { part, start, end, places } = piece;
@@ -164,26 +165,20 @@ impl<'a> Reader<'a> {
             2 => SlotMode::Absent,
             _ => return None,
         };
-        let is_c = match self.byte()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
-        let arities = self.length()?;
-        let arities = self.bytes(arities)?.into();
+        let is_c = self.bit()?;
+        let functions = self.length()?;
+        let arities = self.bytes(functions)?.into();
+        let inlined = (0..functions).map(|_| self.bit()).collect::<Option<_>>()?;
         let pieces = (0..self.length()?).map(|_| self.piece()).collect::<Option<Vec<_>>>()?;
         let fixups = (0..self.length()?).map(|_| self.fixup()).collect::<Option<Vec<_>>>()?;
         let bytes = self.length()?;
         let bytes = self.bytes(bytes)?.to_vec();
-        Some(Unplaced { bytes, pieces: pieces.into(), fixups, arities, is_c, slots })
+        let pieces = pieces.into();
+        Some(Unplaced { bytes, pieces, fixups, arities, inlined, is_c, slots })
     }
 
     fn piece(&mut self) -> Option<Piece> {
-        let is_callback = match self.byte()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
+        let is_callback = self.bit()?;
         let number = self.length()?;
         let part = if is_callback { Part::Callback(number) } else { Part::Function(number) };
         let (start, end) = (self.length()?, self.length()?);
@@ -201,6 +196,14 @@ impl<'a> Reader<'a> {
 
     fn byte(&mut self) -> Option<u8> {
         self.bytes(1)?.first().copied()
+    }
+
+    fn bit(&mut self) -> Option<bool> {
+        match self.byte()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
     }
 
     fn number(&mut self) -> Option<u32> {

@@ -77,7 +77,7 @@ mod tests {
     fn code(bytes: usize) -> Arc<Unplaced> {
         let mut assembly = Assembly::new(SlotMode::Word, false);
         assembly.add(Part::Function(0), &vec![0x90; bytes], Vec::new());
-        Arc::new(assembly.finish(vec![1], true))
+        Arc::new(assembly.finish(vec![1], vec![false], true))
     }
 
     fn key(number: u8) -> Key {

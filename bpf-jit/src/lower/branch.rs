@@ -19,7 +19,7 @@ impl Lower<'_> {
             Exit::Return { at } => {
                 self.at(at);
                 let result = self.get(Reg::R0);
-                self.b.ins().return_(&[result]);
+                self.leave(result);
             }
             Exit::If { at, taken, fallen } => {
                 if let Some(is_null) = self.compares_r0_with_null(at)?
@@ -69,7 +69,7 @@ impl Lower<'_> {
             insn.writes().iter().map(|reg| (reg, self.get(reg))).collect();
         let origins = self.origins;
         self.insn_at(insn)?;
-        self.origins.step(self.unit.image, insn);
+        self.origins.step(self.unit.image, next, insn);
         self.origins = self.origins.join(&origins);
         for (reg, before) in before {
             let after = self.get(reg);

@@ -39,7 +39,7 @@ impl Lower<'_> {
             }
             Call::Helper(MAP_LOOKUP) if self.lookup()? => Ok(()),
             Call::Helper(MAP_LOOKUP_PERCPU) if self.lookup_of_cpu()? => Ok(()),
-            Call::Helper(id) if self.iterator(id) => Ok(()),
+            Call::Helper(id) if self.iterator(id) || self.repeat(id)? => Ok(()),
             Call::Helper(id) if self.random(id) => Ok(()),
             Call::Helper(id) => self.helper(id),
             Call::Local(off) => self.local(off),
@@ -122,12 +122,24 @@ impl Lower<'_> {
         let number = self.unit.layout.function_at(self.pc, off)?;
         let arity = usize::from(self.unit.layout.functions[number].arity);
         let values: Vec<Value> = Reg::ARGS[..arity].iter().map(|reg| self.get(*reg)).collect();
-        let result = self.call_function(number, values);
+        let result = self.call_or_inline(number, values)?;
         self.set(Reg::R0, result);
         if self.unit.layout.functions[number].may_throw {
             self.leave_if_thrown()?;
         }
         Ok(())
+    }
+
+    /// Calls a function of the program with as many arguments as it takes, or puts it here.
+    pub(super) fn call_or_inline(
+        &mut self,
+        number: usize,
+        args: Vec<Value>,
+    ) -> Result<Value, CompileError> {
+        match self.body.inlined(self.current, self.pc) {
+            Some(body) => self.inline(body, &args),
+            None => Ok(self.call_function(number, args)),
+        }
     }
 
     /// Calls a function of the program with as many arguments as it takes.
@@ -277,7 +289,7 @@ impl Lower<'_> {
         self.b.ins().brif(is_failed, failed, &[], loaded, &[]);
         self.enter(failed);
         let zero = self.b.ins().iconst(I64, 0);
-        self.b.ins().return_(&[zero]);
+        self.leave(zero);
         self.enter(loaded);
         self.set(Reg::R0, result);
         Ok(())

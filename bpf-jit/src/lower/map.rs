@@ -14,17 +14,17 @@ use crate::symbol::Symbol;
 
 /// An array whose values lie one after the other.
 #[derive(Clone, Copy, Debug)]
-struct Array {
+pub(super) struct Array {
     values: Symbol,
     stride: u32,
-    max_entries: u32,
+    pub(super) max_entries: u32,
     /// How the CPUs' values lie, if each has its own.
     percpu: Option<Percpu>,
 }
 
 /// Values of an array that each CPU has.
 #[derive(Clone, Copy, Debug)]
-struct Percpu {
+pub(super) struct Percpu {
     /// How far the values of two CPUs are apart.
     stride: u64,
     cpus: u32,
@@ -127,7 +127,7 @@ impl Lower<'_> {
     }
 
     /// The array that R1 holds, if it is one whose values can be addressed.
-    fn array(&self) -> Result<Option<Array>, CompileError> {
+    pub(super) fn array(&self) -> Result<Option<Array>, CompileError> {
         let Some(map) = self.note().map.or(self.maps[Reg::R1.index()]) else { return Ok(None) };
         let (number, map) = self.map(i32::from(map))?;
         let values = Symbol::MapValues(number);
@@ -162,7 +162,7 @@ impl Lower<'_> {
     }
 
     /// The address of the value at `key`, which is in bounds; the first CPU's, if each has its own.
-    fn value(&mut self, array: Array, key: Value) -> Value {
+    pub(super) fn value(&mut self, array: Array, key: Value) -> Value {
         let key = self.b.ins().uextend(I64, key);
         let distance = if array.stride.is_power_of_two() {
             self.b.ins().ishl_imm_u(key, i64::from(array.stride.trailing_zeros()))
@@ -180,7 +180,7 @@ impl Lower<'_> {
     }
 
     /// `address`, moved to the values of the CPU the program runs on.
-    fn on_this_cpu(&mut self, array: Array, address: Value) -> Value {
+    pub(super) fn on_this_cpu(&mut self, array: Array, address: Value) -> Value {
         let Some(percpu) = array.percpu else { return address };
         let cpu = self.cpu();
         self.on_cpu(percpu, cpu, address)

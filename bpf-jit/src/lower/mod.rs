@@ -13,6 +13,8 @@ mod call;
 mod map;
 mod hash;
 mod iter;
+mod inline;
+mod repeat;
 mod throw;
 mod checked;
 
@@ -24,7 +26,7 @@ use bpf_isa::{AluOp, Imm64, Insn, Operand, Pc, Reg, Width};
 use cranelift_codegen::ir::immediates::Imm64 as Number;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    AliasRegion, Block, ExtFuncData, ExternalName, FuncRef, Function as IrFunction,
+    AliasRegion, Block, BlockArg, ExtFuncData, ExternalName, FuncRef, Function as IrFunction,
     GlobalValueData, InstBuilder, SigRef, Signature, SourceLoc, StackSlot, StackSlotData,
     StackSlotKind, Type, Value,
 };
@@ -33,6 +35,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
 use crate::abi::{self, Name};
 use crate::error::CompileError;
+use crate::inline::{Body, Plan};
 use crate::input::{Input, Map};
 use crate::layout::{BlockNo, Exit, Function, Layout};
 use crate::origin::{self, Memory, Origins, Region};
@@ -44,6 +47,7 @@ pub(crate) struct Unit<'a> {
     /// The program: what an image says of it that may decide about code.
     pub(crate) image: &'a Input<'a>,
     pub(crate) layout: &'a Layout,
+    pub(crate) plans: &'a [Plan],
     pub(crate) config: TargetFrontendConfig,
     pub(crate) mode: Mode,
 }
@@ -68,19 +72,14 @@ pub(crate) fn function(
 ) -> Result<(), CompileError> {
     let function = &unit.layout.functions[number];
     ir.signature = abi::body(function);
-    let memory = match unit.mode {
-        Mode::Plain | Mode::Counted => Memory::new(unit.image, function),
-        Mode::Checked => Memory::unknown(function),
-    };
+    let Plan { memory, body } = &unit.plans[number];
     if memory.depth > MAX_FRAME {
         return Err(CompileError::Malformed { pc: function.start, what: "a frame too large" });
     }
     let regions = Region::ALL.map(|region| ir.dfg.alias_regions.insert(region.data()));
-    let mut lower = Lower::new(unit, function, &memory, regions, FunctionBuilder::new(ir, cx));
+    let mut lower = Lower::new(unit, memory, body, regions, FunctionBuilder::new(ir, cx));
     lower.prologue(number);
-    for number in 0..function.blocks.len() {
-        lower.block(number)?;
-    }
+    lower.blocks()?;
     lower.b.seal_all_blocks();
     lower.b.finalize(unit.config);
     Ok(())
@@ -136,7 +135,9 @@ fn import(b: &mut FunctionBuilder<'_>, name: Name, signature: Signature) -> Func
 /// One function on its way.
 struct Lower<'a> {
     unit: Unit<'a>,
+    /// The function that is translated: it, or one that is part of it.
     function: &'a Function,
+    body: &'a Body,
     memory: &'a Memory,
     regions: [AliasRegion; Region::ALL.len()],
     b: FunctionBuilder<'a>,
@@ -147,6 +148,8 @@ struct Lower<'a> {
     frame: Option<StackSlot>,
     /// R10.
     fp: Option<Value>,
+    /// Where it goes on with the result, if the function is part of another.
+    end: Option<Block>,
     /// The run.
     cx: Option<Value>,
     blocks: Vec<Block>,
@@ -172,11 +175,12 @@ struct Lower<'a> {
 impl<'a> Lower<'a> {
     fn new(
         unit: Unit<'a>,
-        function: &'a Function,
         memory: &'a Memory,
+        body: &'a Body,
         regions: [AliasRegion; Region::ALL.len()],
         mut b: FunctionBuilder<'a>,
     ) -> Self {
+        let function = &unit.layout.functions[body.function];
         let regs = std::array::from_fn(|_| b.declare_var(I64));
         let budget = b.declare_var(I64);
         let frame = (memory.depth > 0).then(|| {
@@ -184,13 +188,10 @@ impl<'a> Lower<'a> {
             b.create_sized_stack_slot(data)
         });
         let blocks: Vec<Block> = function.blocks.iter().map(|_| b.create_block()).collect();
-        let mut pending = vec![0; blocks.len()];
-        for next in function.blocks.iter().flat_map(|block| block.exit.successors()) {
-            pending[next] += 1;
-        }
         Self {
             unit,
             function,
+            body,
             memory,
             regions,
             b,
@@ -198,11 +199,12 @@ impl<'a> Lower<'a> {
             budget,
             frame,
             fp: None,
+            end: None,
             cx: None,
             sealed: vec![false; blocks.len()],
             current: 0,
             blocks,
-            pending,
+            pending: edges(function),
             origins: Origins::at_entry(),
             maps: [None; 11],
             found: false,
@@ -225,15 +227,10 @@ impl<'a> Lower<'a> {
             self.b.def_var(self.regs[reg.index()], *value);
         }
         self.cx = params.get(arity).copied();
-        if self.uses_budget() {
-            let budget = bpf_abi::limits::MAX_MAY_GOTO.cast_signed();
-            let budget = self.b.ins().iconst(I64, budget);
-            self.b.def_var(self.budget, budget);
+        self.begin();
+        if self.body.has_others() {
+            self.go_apart(number, &params);
         }
-        self.fp = self.frame.map(|slot| {
-            let depth = i32::try_from(self.memory.depth).expect("at most MAX_FRAME");
-            self.b.ins().stack_addr(I64, slot, depth)
-        });
         match self.unit.mode {
             Mode::Counted if number == 0 => {
                 self.count(std::mem::offset_of!(ProgCounters, runs));
@@ -242,6 +239,19 @@ impl<'a> Lower<'a> {
             Mode::Checked => self.checked_prologue(number),
         }
         self.b.ins().jump(self.blocks[0], &[]);
+    }
+
+    /// What begins a function, whichever code it is part of.
+    fn begin(&mut self) {
+        if self.uses_budget() {
+            let budget = bpf_abi::limits::MAX_MAY_GOTO.cast_signed();
+            let budget = self.b.ins().iconst(I64, budget);
+            self.b.def_var(self.budget, budget);
+        }
+        self.fp = self.frame.map(|slot| {
+            let depth = i32::try_from(self.memory.depth).expect("at most MAX_FRAME");
+            self.b.ins().stack_addr(I64, slot, depth + self.body.fp)
+        });
     }
 
     /// Adds one to the number at `offset` of the program's counters.
@@ -257,13 +267,17 @@ impl<'a> Lower<'a> {
         self.function.blocks.iter().any(|block| matches!(block.exit, Exit::MayGoto { .. }))
     }
 
+    fn blocks(&mut self) -> Result<(), CompileError> {
+        (0..self.function.blocks.len()).try_for_each(|number| self.block(number))
+    }
+
     fn block(&mut self, number: usize) -> Result<(), CompileError> {
         let function = self.function;
         let block = &function.blocks[number];
         self.current = number;
         self.b.switch_to_block(self.blocks[number]);
         self.seal_if_complete(number);
-        self.origins = self.memory.entries[number];
+        self.origins = self.body.entries[number];
         self.maps = [None; 11];
         self.found = false;
         let mut pc = block.start;
@@ -282,10 +296,18 @@ impl<'a> Lower<'a> {
                 return Ok(());
             }
             self.insn_at(insn)?;
-            self.origins.step(self.unit.image, insn);
+            self.origins.step(self.unit.image, self.pc, insn);
             pc = after;
         }
         self.exit(block.exit)
+    }
+
+    /// Leaves the function with its result.
+    fn leave(&mut self, result: Value) {
+        match self.end {
+            Some(end) => self.b.ins().jump(end, &[BlockArg::Value(result)]),
+            None => self.b.ins().return_(&[result]),
+        };
     }
 
     /// From here on code is made for the instruction at `pc`.
@@ -494,6 +516,15 @@ impl<'a> Lower<'a> {
     const fn malformed(&self, what: &'static str) -> CompileError {
         CompileError::Malformed { pc: self.pc, what }
     }
+}
+
+/// How many edges lead into each block of a function.
+fn edges(function: &Function) -> Vec<usize> {
+    let mut edges = vec![0; function.blocks.len()];
+    for next in function.blocks.iter().flat_map(|block| block.exit.successors()) {
+        edges[next] += 1;
+    }
+    edges
 }
 
 /// The type of an operation's operands.

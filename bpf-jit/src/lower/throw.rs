@@ -45,7 +45,7 @@ impl Lower<'_> {
         } else {
             self.b.ins().iconst(I64, 0)
         };
-        self.b.ins().return_(&[result]);
+        self.leave(result);
         self.enter(on);
         Ok(())
     }

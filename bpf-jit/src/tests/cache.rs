@@ -13,7 +13,7 @@ use bpf_isa::Pc;
 
 use super::*;
 use crate::cache::entry::{self, Corrupt, HEADER};
-use crate::input::{Helper, Input, Map, Numbers, Percpu, Shape, Subprog};
+use crate::input::{Helper, Input, Map, Numbers, Percpu, Repeats, Shape, Subprog};
 use crate::key::{EngineId, Key};
 use crate::lower::Mode;
 use crate::unplaced::Unplaced;
@@ -162,6 +162,7 @@ const SUBPROG: Subprog = Subprog {
     end: Pc(2),
     arity: 1,
     stack_depth: 8,
+    tail_calls: false,
     is_callback: false,
     is_global: false,
     has_type: false,
@@ -174,6 +175,7 @@ const HELPER: Helper = Helper {
     is_near: true,
     numbers: None,
     is_random: false,
+    repeats: None,
 };
 
 const PERCPU: Percpu = Percpu { stride: 8, cpu_stride: 64 };
@@ -209,18 +211,20 @@ const SHAPES: [Shape; 17] = [
 ];
 
 /// Ways to change an input, each of which makes another.
-const CHANGES: [fn(&mut Input<'_>); 27] = [
+const CHANGES: [fn(&mut Input<'_>); 31] = [
     |input| input.prog_type = ProgType::Ext,
     |input| input.mode = Mode::Counted,
     |input| input.mode = Mode::Checked,
     |input| input.slots = SlotMode::Displacement,
     |input| input.slots = SlotMode::Absent,
+    |input| input.inlines = true,
     |input| input.subprogs.clear(),
     |input| input.subprogs.push(SUBPROG),
     |input| input.subprogs[0].start = Pc(1),
     |input| input.subprogs[0].end = Pc(1),
     |input| input.subprogs[0].arity = 2,
     |input| input.subprogs[0].stack_depth = 16,
+    |input| input.subprogs[0].tail_calls = true,
     |input| input.subprogs[0].is_callback = true,
     |input| input.subprogs[0].is_global = true,
     |input| input.subprogs[0].has_type = true,
@@ -235,6 +239,8 @@ const CHANGES: [fn(&mut Input<'_>); 27] = [
     |input| input.helpers[0].numbers = Some(Numbers::New),
     |input| input.helpers[0].numbers = Some(Numbers::Next),
     |input| input.helpers[0].is_random = true,
+    |input| input.helpers[0].repeats = Some(Repeats::Numbers),
+    |input| input.helpers[0].repeats = Some(Repeats::Elements),
     |input| input.exception_callback = Some(Pc(0)),
     |input| input.exception_callback = Some(Pc(1)),
 ];
@@ -272,6 +278,7 @@ fn whatever_code_is_made_of_is_in_its_key() {
         exception_callback: None,
         mode: Mode::Plain,
         slots: SlotMode::Word,
+        inlines: false,
     };
     let with = |change: &dyn Fn(&mut Input<'_>)| {
         let mut input = plain.clone();
@@ -504,7 +511,8 @@ fn signed(mut entry: Vec<u8>) -> Vec<u8> {
 
 /// What of `code` an image must still agree to is put in place, or is not; nothing panics.
 fn try_to_place(jit: &Jit, code: &Unplaced, image: &Image) {
-    if let Ok(compiled) = jit.settle(code, image, None) {
+    if let Ok(compiled) = jit.settle(code, image, None, || jit.key(&jit.input(image, Mode::Plain)))
+    {
         let _ = compiled.listing(image);
         for function in 0..compiled.functions() + 1 {
             if let Some(slot) = compiled.slot(function) {

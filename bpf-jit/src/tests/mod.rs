@@ -11,6 +11,7 @@ mod calls;
 mod maps;
 mod tail_calls;
 mod slots;
+mod inline;
 mod checked;
 mod cache;
 

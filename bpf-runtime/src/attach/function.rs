@@ -158,6 +158,10 @@ impl Program {
                 let jit = self.runtime.shared.engines.jit().ok_or_else(missing)?;
                 let arity = compiled.arity(number).ok_or_else(missing)?;
                 let no_room = |error| failed(&error, Errno::ENOMEM);
+                if compiled.is_inlined(number) {
+                    let ProgramObject { image, counters, .. } = &*program.object;
+                    jit.set_apart(compiled, image, counters.as_ref()).map_err(no_room)?;
+                }
                 let takes = match how {
                     How::Extend => arity,
                     How::Probe(_) => 1,
