@@ -24,7 +24,8 @@ pub enum CStyle {
     /// Nothing.
     #[default]
     Bare,
-    /// A guard, and a pragma that makes every access to a structure relocatable: a `vmlinux.h`.
+    /// A guard, a pragma that makes every access to a structure relocatable, and the kernel functions that programs
+    /// may call: a `vmlinux.h`.
     Vmlinux,
 }
 
@@ -63,7 +64,10 @@ pub fn c(btf: &Btf, style: CStyle) -> Result<String, DumpError> {
     }
     Ok(match style {
         CStyle::Bare => writer.out,
-        CStyle::Vmlinux => format!("{HEAD}{}{TAIL}", writer.out),
+        CStyle::Vmlinux => {
+            let kfuncs = writer.kfuncs()?;
+            format!("{HEAD}{}{POP}{kfuncs}{TAIL}", writer.out)
+        }
     })
 }
 
@@ -77,13 +81,37 @@ const HEAD: &str = "\
 
 ";
 
-const TAIL: &str = "\
+const POP: &str = "\
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
 #pragma clang attribute pop
 #endif
 
+";
+
+/// What goes before the kernel functions: a source that declares them by itself leaves them out.
+const KFUNCS_HEAD: &str = "\
+#ifndef BPF_NO_KFUNC_PROTOTYPES
+#ifndef __ksym
+#define __ksym __attribute__((section(\".ksyms\")))
+#endif
+
+#ifndef __weak
+#define __weak __attribute__((weak))
+#endif
+
+";
+
+const KFUNCS_TAIL: &str = "\
+#endif
+
+";
+
+const TAIL: &str = "\
 #endif /* __VMLINUX_H__ */
 ";
+
+/// What functions that programs may call are tagged with.
+const KFUNC: &str = "bpf_kfunc";
 
 /// Gaps of so many bits and more are filled by an array.
 const LARGE_GAP: u32 = 1024;
@@ -235,6 +263,23 @@ impl<'a> Writer<'a> {
             Some(suffix) => format!("{name}___{suffix}"),
             None => name,
         }
+    }
+
+    /// The kernel functions that programs may call, as a program declares them; nothing if there are none.
+    fn kfuncs(&mut self) -> Result<String, DumpError> {
+        let btf = self.btf;
+        let mut text = String::new();
+        for ty in btf.types().filter(|ty| ty.id.0 >= btf.first_id()) {
+            let Some(func) = ty.func() else { continue };
+            if btf.decl_tags_of(ty.id, None).any(|tag| tag == KFUNC) {
+                let line = self.declaration(func.proto, &identifier(ty.name()), 0)?;
+                let _ = writeln!(text, "extern {line} __weak __ksym;");
+            }
+        }
+        if text.is_empty() {
+            return Ok(text);
+        }
+        Ok(format!("{KFUNCS_HEAD}{text}{KFUNCS_TAIL}"))
     }
 
     fn root(&mut self, ty: &Type<'_>) -> Result<(), DumpError> {

@@ -189,14 +189,16 @@ const fn qualifier(code: KindCode) -> &'static str {
 
 fn attribute(ty: &Type<'_>, is_attribute: bool) -> String {
     // The word stands in quotes, or as a word among others: nothing may break out of it.
-    let word: String = ty
-        .name()
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '.' | ',' | '-'))
-        .collect();
-    if is_attribute {
-        format!("__attribute__(({word}))")
-    } else {
-        format!("__attribute__((btf_type_tag(\"{word}\")))")
+    let word = |text: &str| -> String {
+        let is_fine =
+            |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '.' | ',' | '-');
+        text.chars().filter(is_fine).collect()
+    };
+    if !is_attribute {
+        return format!("__attribute__((btf_type_tag(\"{}\")))", word(ty.name()));
+    }
+    match ty.name().strip_suffix(')').and_then(|name| name.split_once('(')) {
+        Some((name, argument)) => format!("__attribute__(({}({})))", word(name), word(argument)),
+        None => format!("__attribute__(({}))", word(ty.name())),
     }
 }
