@@ -86,6 +86,9 @@ impl Filetest {
                     let value = MapInitValue::Program("test".to_owned());
                     named(&mut maps, name)?.init.push(MapInit { key, value });
                 }
+                ["extra", name, number] => {
+                    named(&mut maps, name)?.map_extra = number.parse().map_err(said)?;
+                }
                 ["frozen", name] => named(&mut maps, name)?.frozen = true,
                 _ => {}
             }

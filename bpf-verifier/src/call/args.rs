@@ -1,7 +1,7 @@
 //! A value against what a contract asks for.
 
 use bpf_abi::helper::{ArgKind, ArgProto, HelperFlags, TypeFlags};
-use bpf_abi::map::MapType;
+use bpf_abi::map::{MapFlags, MapType};
 use bpf_isa::{Reg, Size};
 
 use crate::call::helper::{Meta, id};
@@ -454,6 +454,8 @@ fn take_map(meta: &mut Meta, value: &Value) -> Result<(), Reason> {
 }
 
 /// A key, and its number if that is known: a lookup of an array's element cannot fail then.
+///
+/// Linux: `can_elide_value_nullness`.
 fn map_key(
     cx: &mut StepCx<'_, '_>,
     meta: &mut Meta,
@@ -461,9 +463,11 @@ fn map_key(
     value: &Value,
 ) -> Result<(), Reason> {
     let Some((map, _)) = meta.map else { return Ok(()) };
-    let (size, map_type) = {
+    let (size, never_misses) = {
         let facts = cx.env.map(map);
-        (facts.key_size, facts.map_type)
+        let is_array = matches!(facts.map_type, MapType::Array | MapType::PercpuArray);
+        // Another inner map in its place may have fewer elements.
+        (facts.key_size, is_array && !facts.flags.contains(MapFlags::INNER_MAP))
     };
     let memory = sizes::Memory {
         reg,
@@ -473,9 +477,7 @@ fn map_key(
         raw: false,
     };
     sizes::check_memory(cx, memory)?;
-    if matches!(map_type, MapType::Array | MapType::PercpuArray)
-        && let Value::Pointer(pointer) = value
-    {
+    if never_misses && let Value::Pointer(pointer) = value {
         meta.key = constant_key(cx, pointer, size)?;
     }
     Ok(())

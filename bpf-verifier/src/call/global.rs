@@ -220,7 +220,8 @@ pub(crate) fn check_memory(cx: &mut StepCx<'_, '_>, reg: Reg, size: u32) -> Resu
         null::set_not_null(cx.env, &mut pointer);
         cx.state.set(reg, Some(Value::Pointer(pointer)));
     }
-    let size = i64::from(size);
+    // Linux takes it for an `int`: huge sizes are negative ones, which no memory has.
+    let size = i64::from(size.cast_signed());
     let memory = |way| sizes::Memory { reg, size, way, zero_allowed: true, raw: false };
     let checked = sizes::check_memory(cx, memory(Way::Read))
         .and_then(|_| sizes::check_memory(cx, memory(Way::Write)));

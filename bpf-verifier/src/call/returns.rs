@@ -86,9 +86,8 @@ fn never_misses(cx: &StepCx<'_, '_>, meta: &Meta) -> bool {
     let Some((map, _)) = meta.map.filter(|_| meta.proto.id == id::MAP_LOOKUP) else {
         return false;
     };
-    let facts = cx.env.map(map);
-    matches!(facts.map_type, MapType::Array | MapType::PercpuArray)
-        && meta.key.is_some_and(|key| key < u64::from(facts.max_entries))
+    let max_entries = cx.env.map(map).max_entries;
+    meta.key.is_some_and(|key| key < u64::from(max_entries))
 }
 
 /// The flags of a pointer with these of a contract.

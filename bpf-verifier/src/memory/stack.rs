@@ -105,7 +105,7 @@ pub(crate) fn check_bounds(
         }
     };
     let outside = !(-i64::from(MAX_STACK)..=-1).contains(&least);
-    let above = end > 0;
+    let above = end > 0 || size < 0;
     if outside || above {
         let var = delta.bits;
         return Err(match (delta.is_const(), outside) {

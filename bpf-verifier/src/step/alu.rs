@@ -8,6 +8,7 @@ use crate::error::Reason;
 use crate::memory::stack::{link_for_copy, width_of};
 use crate::scalar::Scalar;
 use crate::state::{Delta, Link, Number, Pointer, PointerKind, Value};
+use crate::step::atomic::is_arena;
 use crate::step::{StepError, check_sane, pointer};
 
 /// The address space of arenas.
@@ -224,8 +225,9 @@ fn compute(cx: &mut StepCx<'_, '_>, operation: Operation) -> Result<(), Reason> 
         },
         Operand::Imm(imm) => Value::Scalar(Number::of(Scalar::imm(imm))),
     };
-    if let Value::Pointer(Pointer { kind: PointerKind::Arena, .. }) = left {
-        // Arenas catch every wrong address, so any arithmetic is allowed.
+    if is_arena(Some(&left)) || is_arena(Some(&right)) {
+        // Arenas catch every wrong address, so any arithmetic is allowed, whatever the other is.
+        cx.state.set(dst, Some(Value::Pointer(Pointer::to(PointerKind::Arena))));
         return Ok(());
     }
     match (left, right) {

@@ -138,6 +138,6 @@ fn is_allowed(address: &Value) -> bool {
     }
 }
 
-fn is_arena(value: Option<&Value>) -> bool {
+pub(super) fn is_arena(value: Option<&Value>) -> bool {
     matches!(value, Some(Value::Pointer(pointer)) if pointer.kind == PointerKind::Arena)
 }
