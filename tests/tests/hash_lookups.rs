@@ -51,7 +51,7 @@ const APART: u32 = 1_000_000;
 fn runtimes() -> Vec<Runtime> {
     let build = |engine, optimize| {
         let builder = Runtime::builder().engine(engine).optimize(optimize);
-        builder.cpus(CPUS.try_into().unwrap()).build().ok()
+        builder.cpus(CPUS).build().ok()
     };
     let engines =
         [(EngineChoice::Jit, true), (EngineChoice::Jit, false), (EngineChoice::Interp, true)];
@@ -100,20 +100,19 @@ fn object(runtime: &Runtime, map_type: MapType, size: u32, entries: u32) -> Obje
 /// A value as the host sets it: of each CPU, if each has its own.
 fn value(map_type: MapType, n: u32) -> Vec<u8> {
     let one = |n: u32| [n.to_le_bytes(), [0; 4], [7; 4]].concat();
-    match map_type {
-        MapType::PercpuHash | MapType::LruPercpuHash => {
-            (0..CPUS).flat_map(|cpu| [one(n + cpu * APART), vec![0; 4]].concat()).collect()
-        }
-        _ => one(n),
+    if has_one_for_each_cpu(map_type) {
+        return (0..CPUS).flat_map(|cpu| [one(n + cpu * APART), vec![0; 4]].concat()).collect();
     }
+    one(n)
+}
+
+fn has_one_for_each_cpu(map_type: MapType) -> bool {
+    matches!(map_type, MapType::PercpuHash | MapType::LruPercpuHash)
 }
 
 /// What a program on this CPU finds in the value that the host sees.
 fn seen(map_type: MapType, value: &[u8], cpu: u32) -> u32 {
-    let at = match map_type {
-        MapType::PercpuHash | MapType::LruPercpuHash => cpu as usize * 16,
-        _ => 0,
-    };
+    let at = if has_one_for_each_cpu(map_type) { cpu as usize * 16 } else { 0 };
     u32::from_le_bytes(*value[at..].first_chunk().unwrap())
 }
 
@@ -214,7 +213,7 @@ fn a_key_that_stays_is_found_while_others_come_and_go() {
 
 fn stays_while_others_come_and_go(map_type: MapType) {
     let builder = Runtime::builder().engine(EngineChoice::Jit);
-    let Ok(runtime) = builder.cpus(CPUS.try_into().unwrap()).build() else { return };
+    let Ok(runtime) = builder.cpus(CPUS).build() else { return };
     // Twenty others, so that nobody has to make room for them.
     let makes_room = matches!(map_type, MapType::LruHash | MapType::LruPercpuHash);
     let object = object(&runtime, map_type, 16, if makes_room { 64 } else { ENTRIES });
