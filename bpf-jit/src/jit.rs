@@ -61,7 +61,7 @@ impl Default for JitOptions {
             max_optimized: 50_000,
             check: false,
             slots: SlotMode::Word,
-            inline: false,
+            inline: true,
             cache: None,
         }
     }

@@ -196,7 +196,7 @@ impl Builder {
     }
 
     /// Whether small static functions become part of those that call them, and `bpf_loop` and the like
-    /// become loops: not if nobody asks. Probes can be attached to them all the same; the first one has
+    /// become loops; they do, if not said. Probes can be attached to them all the same; the first one has
     /// the program compiled once more.
     #[must_use]
     pub const fn inline(mut self, inline: bool) -> Self {
@@ -332,7 +332,7 @@ impl Runtime {
             slots: SlotMode::Word,
             code_cache: Some(CodeCache::in_memory(CodeCache::DEFAULT_MEMORY)),
             optimize: true,
-            inline: false,
+            inline: true,
             code_memory: None,
             kernel_btf: KernelBtf::default(),
             clock: Clock::default(),
