@@ -177,6 +177,10 @@ impl Folder {
     }
 }
 
+/// Code memory of a place, in bytes. All places of all threads lie near the host's code: what is far
+/// from it is other code, which is not kept for what is near.
+const CODE_MEMORY: usize = 16 << 20;
+
 const fn has_jit() -> bool {
     cfg!(all(target_arch = "x86_64", target_os = "linux"))
 }
@@ -190,6 +194,7 @@ fn build(
     let clock = Clock::Manual(ManualClock::new(1_000_000));
     let builder = Runtime::builder().engine(EngineChoice::Jit).code_cache(None);
     let builder = builder.count(count).cpus(1).seed(1).clock(clock).kernel_btf(kernel);
+    let builder = builder.code_memory(CODE_MEMORY);
     how(builder).build().map_err(|error| error.to_string())
 }
 
