@@ -88,17 +88,24 @@ impl Lower<'_> {
         }
         let key = self.key();
         let is_in = self.is_in(array, key);
+        self.value_or_null(is_in, |lower| {
+            let value = lower.value(array, key);
+            lower.on_this_cpu(array, value)
+        });
+        Ok(true)
+    }
+
+    /// R0 becomes what `value` gives if `is_in`, and null if not.
+    fn value_or_null(&mut self, is_in: Value, value: impl FnOnce(&mut Self) -> Value) {
         let (found, done) = (self.b.create_block(), self.b.create_block());
         let result = self.b.append_block_param(done, I64);
         let null = self.b.ins().iconst(I64, 0);
         self.b.ins().brif(is_in, found, &[], done, &[BlockArg::Value(null)]);
         self.enter(found);
-        let value = self.value(array, key);
-        let value = self.on_this_cpu(array, value);
+        let value = value(self);
         self.b.ins().jump(done, &[BlockArg::Value(value)]);
         self.enter(done);
         self.set(Reg::R0, result);
-        Ok(true)
     }
 
     /// A lookup of the value that the CPU in R3 has in an array; returns whether it was one.
@@ -112,17 +119,11 @@ impl Lower<'_> {
         let is_cpu = self.b.ins().icmp(IntCC::UnsignedLessThan, cpu, cpus);
         let is_key = self.is_in(array, key);
         let is_in = self.b.ins().band(is_key, is_cpu);
-        let (found, done) = (self.b.create_block(), self.b.create_block());
-        let result = self.b.append_block_param(done, I64);
-        let null = self.b.ins().iconst(I64, 0);
-        self.b.ins().brif(is_in, found, &[], done, &[BlockArg::Value(null)]);
-        self.enter(found);
-        let value = self.value(array, key);
-        let cpu = self.b.ins().uextend(I64, cpu);
-        let value = self.on_cpu(percpu, cpu, value);
-        self.b.ins().jump(done, &[BlockArg::Value(value)]);
-        self.enter(done);
-        self.set(Reg::R0, result);
+        self.value_or_null(is_in, |lower| {
+            let value = lower.value(array, key);
+            let cpu = lower.b.ins().uextend(I64, cpu);
+            lower.on_cpu(percpu, cpu, value)
+        });
         Ok(true)
     }
 

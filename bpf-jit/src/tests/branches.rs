@@ -7,7 +7,8 @@ use super::{
     parts, result_of, run,
 };
 
-fn expected(op: JumpOp, width: Width, a: u64, b: u64) -> bool {
+/// What a jump on two numbers of this width does.
+pub(super) fn expected(op: JumpOp, width: Width, a: u64, b: u64) -> bool {
     let unused = 64 - width.bits();
     let (a, b) = (a << unused, b << unused);
     let (signed_a, signed_b) = (a.cast_signed(), b.cast_signed());

@@ -3,6 +3,7 @@
 use bpf_abi::image::{Image, MemoryClass, Note};
 use bpf_isa::{AluOp, Insn, JumpOp, Operand, Reg, Size, Width};
 
+use super::branches::expected;
 use super::{
     BOUNDARIES, IMMEDIATES, WIDTHS, add_imm, compile, goto, jit, load, local, mov, mov_imm, notes,
     parts, run, store, store_imm, vouch,
@@ -396,26 +397,6 @@ fn whatever_is_joined_comes_to_the_same() {
     }
 }
 
-/// What a jump on two numbers of this width does.
-fn holds(op: JumpOp, width: Width, a: u64, b: u64) -> bool {
-    let unused = 64 - width.bits();
-    let (a, b) = (a << unused, b << unused);
-    let (signed_a, signed_b) = (a.cast_signed(), b.cast_signed());
-    match op {
-        JumpOp::Eq => a == b,
-        JumpOp::Ne => a != b,
-        JumpOp::Gt => a > b,
-        JumpOp::Ge => a >= b,
-        JumpOp::Lt => a < b,
-        JumpOp::Le => a <= b,
-        JumpOp::Set => a & b != 0,
-        JumpOp::Sgt => signed_a > signed_b,
-        JumpOp::Sge => signed_a >= signed_b,
-        JumpOp::Slt => signed_a < signed_b,
-        JumpOp::Sle => signed_a <= signed_b,
-    }
-}
-
 const fn cut(value: u64, width: Width) -> u64 {
     match width {
         Width::W64 => value,
@@ -453,8 +434,8 @@ fn a_choice_of_two_numbers_is_what_the_jump_says() {
                 assert_eq!(compiled.listing(&image).contains("cmov"), is_order, "{op:?}");
                 for a in BOUNDARIES {
                     for b in BOUNDARIES {
-                        let expected = if holds(op, compared, a, b) { a } else { cut(b, moved) };
-                        assert_eq!(run(&compiled, &mut [a, b]), expected, "{jump}: {a:#x}, {b:#x}");
+                        let chosen = if expected(op, compared, a, b) { a } else { cut(b, moved) };
+                        assert_eq!(run(&compiled, &mut [a, b]), chosen, "{jump}: {a:#x}, {b:#x}");
                     }
                 }
             }
@@ -476,7 +457,7 @@ fn a_choice_of_a_limit_and_an_absolute_value_is_what_the_jump_says() {
                 let absolute = compile(parts(program(Insn::Neg { width, dst: Reg::R0 })));
                 let other = i64::from(imm).cast_unsigned();
                 for a in BOUNDARIES {
-                    let holds = holds(op, width, a, other);
+                    let holds = expected(op, width, a, other);
                     let expected = if holds { a } else { cut(other, width) };
                     assert_eq!(run(&limited, &mut [a]), expected, "{jump}: {a:#x}");
                     let expected = if holds { a } else { cut(a.wrapping_neg(), width) };
