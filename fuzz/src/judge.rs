@@ -107,7 +107,8 @@ impl Kernel {
     }
 }
 
-fn make(spec: &MapSpec, btf: &Btf) -> Result<Map, Errno> {
+/// Makes a map in the kernel and puts in what is there before programs are.
+pub(crate) fn make(spec: &MapSpec, btf: &Btf) -> Result<Map, Errno> {
     let inner = spec.inner.as_deref().map(|inner| make(inner, btf)).transpose()?;
     let map = Map::create(&MapAttr {
         name: &spec.name,

@@ -107,8 +107,9 @@ fn a_key_known_at_load_needs_no_test() {
     }
 }
 
-#[test]
-fn each_cpu_has_values_of_its_own() {
+/// Five values of each of two CPUs, the second's being half the first's; what keeps them, and how they
+/// lie.
+fn of_two_cpus() -> (Vec<u8>, MapLayout) {
     let values = values(16);
     let cpus = [values.clone(), values.iter().map(|byte| byte / 2).collect()].concat();
     let layout = MapLayout::PercpuArray {
@@ -118,6 +119,12 @@ fn each_cpu_has_values_of_its_own() {
         max_entries: 5,
         cpus: 2,
     };
+    (cpus, layout)
+}
+
+#[test]
+fn each_cpu_has_values_of_its_own() {
+    let (_values, layout) = of_two_cpus();
     let mut parts = parts(value_or_thousand(JumpOp::Eq));
     parts.maps = vec![map(MapType::PercpuArray, layout)];
     let compiled = compile(parts);
@@ -128,15 +135,7 @@ fn each_cpu_has_values_of_its_own() {
 
 #[test]
 fn a_cpus_value_is_found_from_another() {
-    let values = values(16);
-    let cpus = [values.clone(), values.iter().map(|byte| byte / 2).collect()].concat();
-    let layout = MapLayout::PercpuArray {
-        values: address(&cpus),
-        stride: 16,
-        cpu_stride: 80,
-        max_entries: 5,
-        cpus: 2,
-    };
+    let (_values, layout) = of_two_cpus();
     // The CPU's number is in the upper half of the context's word.
     let mut insns = vec![load(Size::W, Reg::R3, Reg::R1, 4)];
     insns.extend(value_or_thousand(JumpOp::Eq));

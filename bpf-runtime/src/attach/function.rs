@@ -168,9 +168,9 @@ impl Program {
                 };
                 let own = self.object.called_by_code(jit, takes).map_err(no_room)?;
                 let counts = self.object.counts_tail_calls();
-                // SAFETY: [slot-target] the verifier held an extension and the function to the same
-                // type, and judged a probe by the function's arguments; each takes the run behind
-                // its arguments.
+                // The verifier held an extension and the function to the same type, and judged a probe
+                // by the function's arguments.
+                // SAFETY: [slot-target] so it takes those arguments, and the run behind them.
                 let code = unsafe { JitSlot::attached(jit, own, counts) };
                 let code = code.map_err(|error| failed(&error, Errno::ENOMEM))?;
                 match how {

@@ -53,15 +53,16 @@ pub fn image(env: &Env<'_>) -> Result<Image, BindError> {
             .map(|start| places.of(start)),
         lines,
     };
+    // Why it may be vouched for: `walk` has followed every path the program can take, up to states
+    // that were shown to be covered, so that each instruction was judged in a state that holds all
+    // values its operands can have: `memory` let it touch only what it may, `call` held every
+    // argument to its callee's contract, and loops were followed to their end or counted. What was
+    // not judged was removed: `dead`. The rewriting keeps the meaning of the rest: `context` moves a
+    // load to the place the host promises for the field, `bind` names the maps and helpers that were
+    // judged, and distances are counted again by `code`. Notes are facts that all paths agreed on:
+    // `notes`.
     #[expect(unsafe_code, reason = "the verifier vouches for what it accepted")]
-    // SAFETY: [vouched-image] the program was accepted. `walk` has followed every path it can
-    // take, up to states that were shown to be covered, so that each instruction was judged in a
-    // state that holds all values its operands can have: `memory` let it touch only what it may,
-    // `call` held every argument to its callee's contract, and loops were followed to their end
-    // or counted. What was not judged was removed: `dead`. The rewriting keeps the meaning of the
-    // rest: `context` moves a load to the place the host promises for the field, `bind` names the
-    // maps and helpers that were judged, and distances are counted again by `code`. Notes are
-    // facts that all paths agreed on: `notes`.
+    // SAFETY: [vouched-image] the program was accepted, and kept its meaning since, as said above.
     let image = unsafe { Image::vouch(parts) };
     Ok(image)
 }

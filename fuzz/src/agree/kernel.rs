@@ -3,12 +3,13 @@
 use bpf_abi::errno::Errno;
 use bpf_abi::map::{MapInitValue, MapSpec, MapType};
 use bpf_abi::spec::ProgramSpec;
-use bpf_oracle::kernel::{Btf, Map, MapAttr, ProgAttr, Program, TestRun, possible_cpus};
+use bpf_oracle::kernel::{Btf, Map, ProgAttr, Program, TestRun, possible_cpus};
 use bpf_runtime::RawEntry;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 use super::account::{Account, Contents, Numbers, Ran, bloom_questions};
 use crate::family::{Family, Input, Types};
+use crate::judge::make;
 
 /// How much room there is for a packet that comes back.
 const ROOM: usize = 8192;
@@ -119,33 +120,6 @@ impl Drop for Pinned {
     fn drop(&mut self) {
         let _ = sched_setaffinity(None, &self.0);
     }
-}
-
-/// Makes a map and puts in what is there before programs are.
-fn make(spec: &MapSpec, types: &Btf) -> Result<Map, Errno> {
-    let inner = spec.inner.as_deref().map(|inner| make(inner, types)).transpose()?;
-    let typed = (types, spec.btf_key_type_id, spec.btf_value_type_id);
-    let map = Map::create(&MapAttr {
-        name: &spec.name,
-        map_type: spec.map_type.number(),
-        key_size: spec.key_size,
-        value_size: spec.value_size,
-        max_entries: spec.max_entries,
-        flags: spec.flags.bits(),
-        map_extra: spec.map_extra,
-        inner: inner.as_ref(),
-        btf: (spec.btf_value_type_id != 0).then_some(typed),
-        btf_vmlinux_value: 0,
-    })?;
-    for init in &spec.init {
-        if let MapInitValue::Bytes(bytes) = &init.value {
-            map.update(&init.key, bytes)?;
-        }
-    }
-    if spec.frozen {
-        map.freeze()?;
-    }
-    Ok(map)
 }
 
 /// Puts programs and maps into the slots that are for them.
